@@ -1,0 +1,49 @@
+import { Flags } from '@oclif/core'
+import { previewIncremental } from '../../core/app/preview.ts'
+import { runIncremental } from '../../core/app/run-incremental.ts'
+import { BaseCommand } from '../../shell/base-command.ts'
+import { dryRunFlag, jobFlag, lockWaitFlag, repoFlag } from '../../shell/runner-flags.ts'
+import { incrementalText, previewIncrementalText } from '../../shell/text/runner.ts'
+
+export default class RunnerIncremental extends BaseCommand {
+  static override summary = 'Sync one repository from its cursor to now'
+  static override description =
+    'Stores what is new page by page; the cursor moves with the last page. An interrupted sync is finished first.'
+  static override examples = [
+    '<%= config.bin %> runner incremental --repo git:/srv/project.git',
+    '<%= config.bin %> runner incremental --repo git:https://example.com/project.git --dry-run',
+    '<%= config.bin %> runner incremental --repo git:1 --loop --loop-interval 60 --json',
+  ]
+  static override flags = {
+    repo: repoFlag,
+    job: jobFlag,
+    loop: Flags.boolean({ summary: 'Go on, round after round' }),
+    'loop-interval': Flags.integer({
+      default: 60,
+      min: 1,
+      max: 86_400,
+      summary: 'Rest between rounds',
+      helpValue: 'SECONDS',
+    }),
+    'max-iterations': Flags.integer({
+      min: 0,
+      dependsOn: ['loop'],
+      summary: 'Stop after so many rounds; 0 = never',
+    }),
+    'dry-run': dryRunFlag,
+    'lock-wait': lockWaitFlag,
+  }
+
+  async run(): Promise<void> {
+    const { flags } = await this.read(RunnerIncremental)
+    const ask = { repo: flags.repo, job: flags.job, lockWaitSeconds: flags['lock-wait'] }
+    if (flags['dry-run']) return this.report((ctx) => previewIncremental(ctx, ask), previewIncrementalText)
+
+    const rounds = {
+      intervalSeconds: flags['loop-interval'],
+      max: flags['max-iterations'] ?? 0,
+      json: flags.json,
+    }
+    return this.report((ctx) => runIncremental(ctx, ask), incrementalText, flags.loop ? rounds : undefined)
+  }
+}

@@ -1,0 +1,31 @@
+import type pg from 'pg'
+import type { Logger } from 'pino'
+import type { Config } from '../contracts/config.ts'
+import type { Json } from '../domain/ledger.ts'
+import type { SourceKind } from '../domain/repo.ts'
+import type { Source } from '../sources/source.ts'
+
+/** Everything a use-case may touch; built once by runtime, passed first, never imported. */
+export interface Context {
+  db: pg.Pool
+  config: Config
+  /** The configuration as the ledger may keep it: without secrets. */
+  configSnapshot: Json
+  sources: Partial<Record<SourceKind, Source>>
+  log: Logger
+  now: () => Date
+  newId: () => string
+  /** Aborted when the process has been asked to stop. */
+  signal: AbortSignal
+  /** Who holds what this process holds: `<host>-<pid>-<8 hex>`. */
+  worker: string
+  /** A folder for what can be made again. */
+  cacheDir: string
+  /** Tells a person how far long work is. Goes nowhere unless stderr is a terminal. */
+  progress: (line: string) => void
+}
+
+/** Limits of a transaction under a lease: a stopped owner has to let go before half of it is over. */
+export function underLease(ctx: Context, leaseSeconds: number, signal: AbortSignal = ctx.signal) {
+  return { transactionMs: (leaseSeconds * 1000) / 2 - 1, signal }
+}

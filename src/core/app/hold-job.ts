@@ -1,0 +1,68 @@
+import { hostname } from 'node:os'
+import { transaction } from '../db/connect.ts'
+import { type HeldJob, holdJob as hold, type LockHolder, lockHolder } from '../db/jobs.ts'
+import { SyncError } from '../domain/errors.ts'
+import { type Repo, spell } from '../domain/repo.ts'
+import { type Context, underLease } from './context.ts'
+
+/** States a person's command may start from. `completed` only when the same thing is asked for again. */
+const BY_HAND = ['pending', 'reserved', 'failed', 'dead']
+
+const LOOK_AGAIN_MS = 500
+
+/**
+ * Takes the job, waiting up to `waitSeconds` for whoever is syncing the same thing. null: nobody holds it and it is
+ * not to be had, so somebody else has finished it meanwhile.
+ */
+export async function holdJob(
+  ctx: Context,
+  ask: { repo: Repo; jobId: number; jobType: HeldJob['jobType']; again: boolean; waitSeconds: number },
+): Promise<HeldJob | null> {
+  const giveUpAt = performance.now() + ask.waitSeconds * 1000
+  for (;;) {
+    const { lease_seconds: leaseSeconds } = ctx.config.scm.worker
+    const holder = await lockHolder(ctx.db, ask.repo.repoId, ask.jobType)
+    const held = await transaction(ctx.db, underLease(ctx, leaseSeconds), (tx) =>
+      hold(tx, {
+        jobId: ask.jobId,
+        worker: ctx.worker,
+        leaseSeconds,
+        from: ask.again ? [...BY_HAND, 'completed'] : BY_HAND,
+        deadOwner: holder && isGone(holder.lockedBy) ? holder.lockedBy : null,
+      }),
+    )
+    if (held || !holder) return held
+
+    const left = giveUpAt - performance.now()
+    if (left <= 0) throw busy(ask.repo, ask.jobType, holder)
+    ctx.progress(`waiting for ${holder.lockedBy} to finish (${Math.ceil(left / 1000)} s left)`)
+    await new Promise((resolve) => setTimeout(resolve, Math.min(LOOK_AGAIN_MS, left)))
+    if (ctx.signal.aborted) throw new SyncError('cancelled', 'stopped while waiting for the lock')
+  }
+}
+
+/**
+ * True when a worker of this very host is proven dead. Only spares a wait: should the proof be wrong (two containers
+ * that share a host name), the fence still stops the loser.
+ */
+function isGone(worker: string): boolean {
+  const match = /^(.+)-(\d+)-[0-9a-f]{8}$/.exec(worker)
+  if (!match || match[1] !== hostname().slice(0, 16)) return false
+  try {
+    process.kill(Number(match[2]), 0)
+    return false
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ESRCH'
+  }
+}
+
+function busy(repo: Repo, jobType: string, holder: LockHolder): SyncError {
+  const until = holder.freeAt.toISOString()
+  return new SyncError(
+    'lock_held',
+    `${spell(repo)} ${jobType} is being synced by ${holder.lockedBy} until ${until} at the latest`,
+    {
+      hint: 'wait, or look with engram-scm-status; a lock ends by itself when its holder is gone',
+    },
+  )
+}

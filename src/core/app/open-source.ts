@@ -1,0 +1,53 @@
+import { mkdirSync } from 'node:fs'
+import type { HeldJob } from '../db/jobs.ts'
+import { readHeads } from '../db/refs.ts'
+import { SyncError } from '../domain/errors.ts'
+import type { JobType, Repo } from '../domain/repo.ts'
+import type { Access, Ask, Reading } from '../sources/source.ts'
+import type { Context } from './context.ts'
+import { sourceFor } from './find-repo.ts'
+
+/** What the source of a repository may see of the program. */
+export function accessTo(ctx: Context, repo: Repo, signal: AbortSignal): Access {
+  const { git } = ctx.config.scm
+  return {
+    locator: repo.locator,
+    tier: git.tier,
+    pageSize: git.page_size,
+    cacheDir: ctx.cacheDir,
+    credentials:
+      git.credential_host && git.password
+        ? { host: git.credential_host, username: git.username ?? 'oauth2', password: git.password }
+        : null,
+    signal,
+    say: ctx.progress,
+  }
+}
+
+export async function openSource(ctx: Context, repo: Repo, signal: AbortSignal): Promise<Reading> {
+  mkdirSync(ctx.cacheDir, { recursive: true, mode: 0o700 })
+  return sourceFor(ctx, repo.kind).open(accessTo(ctx, repo, signal))
+}
+
+export function requireJobType(ctx: Context, repo: Repo, jobType: JobType): void {
+  const { jobTypes } = sourceFor(ctx, repo.kind)
+  if (!jobTypes.includes(jobType)) {
+    throw new SyncError('usage', `a ${repo.kind} repository has no ${jobType}`, {
+      hint: `it has: ${jobTypes.join(', ')}`,
+    })
+  }
+}
+
+/** The slice of a job, as its source understands it. */
+export async function askOf(ctx: Context, held: Pick<HeldJob, 'mode' | 'repoId' | 'spec'>): Promise<Ask> {
+  const { window, refetch_since: refetch } = held.spec
+  if (held.mode === 'backfill') {
+    return { window: 'time', since: new Date(window.from as string), until: new Date(window.to as string) }
+  }
+  return { window: 'new', known: await readHeads(ctx.db, held.repoId), refetchSince: refetchSince(refetch) }
+}
+
+export function refetchSince(spec: string | undefined): Date | 'beginning' | null {
+  if (spec === undefined || spec === null) return null
+  return spec === 'beginning' ? 'beginning' : new Date(spec)
+}

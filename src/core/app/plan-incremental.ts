@@ -1,0 +1,153 @@
+import { databaseNow, transaction } from '../db/connect.ts'
+import { advanceCursor, auditedCursor, recordBackfill } from '../db/cursors.ts'
+import { cancelJob, newestIncremental } from '../db/jobs.ts'
+import { getKv } from '../db/kv.ts'
+import { insertPlans, type NewPlan, planByKey } from '../db/plans.ts'
+import { type CursorReading, cursorKvKey, readCursor, watermarkOf } from '../domain/cursor.ts'
+import { canonical, hashOf, type Json, localised, planKey, sha256, taskKey } from '../domain/ledger.ts'
+import { type JobType, provenanceOf, type Repo, spell } from '../domain/repo.ts'
+import { type Context, underLease } from './context.ts'
+import { KV_CURSORS, mainLine } from './land-cursor.ts'
+
+/**
+ * The one incremental job of a (repo, job type) that a person's command should work on: the unfinished one if it
+ * still starts where the cursor stands, else a new plan from there to now. Any edit an operator made to the kv cursor
+ * is written to the audit trail here.
+ */
+export async function planIncremental(
+  ctx: Context,
+  repo: Repo,
+  jobType: JobType,
+): Promise<{ jobId: number; resumed: boolean }> {
+  return transaction(ctx.db, underLease(ctx, ctx.config.scm.worker.lease_seconds), async (tx) => {
+    const ns = mainLine({ provenance: provenanceOf(repo), jobType })
+    const kv = await getKv(tx, KV_CURSORS, cursorKvKey(repo.kind, jobType, repo.repoId))
+    const cursor = readCursor(watermarkOf(kv), await auditedCursor(tx, ns))
+
+    const newest = await newestIncremental(tx, repo.repoId, jobType)
+    if (newest && !['completed', 'cancelled'].includes(newest.status)) {
+      const current = newest.status === 'running' || sameStart(newest.from, cursor.watermark)
+      if (current) return { jobId: newest.jobId, resumed: true }
+      await cancelJob(tx, newest.jobId, 'the cursor was set to another place')
+    }
+
+    const plan = incrementalPlan(ctx, repo, jobType, cursor, await databaseNow(tx))
+    const [made] = await insertPlans(tx, [plan])
+    const job = await newestIncremental(tx, repo.repoId, jobType)
+    if (!made?.jobs || !job) {
+      // Another process planned between our look and our insert; its job is the one.
+      throw Object.assign(new Error('somebody else planned this sync at the same moment'), { code: '40001' })
+    }
+    if (cursor.edit) await recordEdit(tx, plan, cursor.edit, ns)
+    return { jobId: job.jobId, resumed: false }
+  })
+}
+
+/** The plan of one incremental sync: a single slice from the watermark to now. */
+export function incrementalPlan(
+  ctx: Context,
+  repo: Repo,
+  jobType: JobType,
+  cursor: CursorReading,
+  now: Date,
+): NewPlan {
+  const provenance = provenanceOf(repo)
+  const from = cursor.watermark
+  const to = now.toISOString()
+  const proto: Json = { repo: spell(repo), resource: jobType }
+  const window: Json = { from, to, boundary: { from: 'CLOSED', to: 'OPEN' }, timezone: 'UTC' }
+  const spec: Json = { strategy: 'SINGLE', window, refetch_since: cursor.refetchSince }
+  const expr = localised(proto, 'committed_date', from, to)
+  const key = planKey({
+    operation: 'HARVEST',
+    provenance,
+    jobType,
+    from: from ?? '',
+    to,
+    step: 'single',
+    exprHash: hashOf(proto),
+  })
+  const signature = sha256(canonical(spec))
+
+  return {
+    trigger: {
+      schedulerCode: 'INTERNAL',
+      triggerType: 'MANUAL',
+      params: { phase: 'incremental', repo: spell(repo), job: jobType },
+      correlationId: ctx.newId(),
+      configSnapshot: ctx.configSnapshot,
+    },
+    planKey: key,
+    requestHash: hashOf({ phase: 'incremental', ...(proto as object) }),
+    provenance,
+    operation: 'HARVEST',
+    cursorKey: jobType,
+    exprProto: proto,
+    exprProtoHash: hashOf(proto),
+    windowSpec: window,
+    windowFrom: from,
+    windowTo: to,
+    strategy: 'SINGLE',
+    sliceParams: {},
+    updateWatermark: true,
+    slices: [
+      {
+        no: 0,
+        signature,
+        spec,
+        expr,
+        exprHash: hashOf(expr),
+        taskKey: taskKey({
+          sliceSignature: signature,
+          exprHash: hashOf(expr),
+          operation: 'HARVEST',
+          planKey: key,
+          params: {},
+        }),
+      },
+    ],
+    job: {
+      repoId: repo.repoId,
+      mode: 'incremental',
+      status: 'reserved',
+      instanceKey: repo.instanceKey,
+      tenantId: repo.tenantId,
+      priority: 100,
+      activeKey: `${repo.repoId}:${jobType}`,
+    },
+  }
+}
+
+/** Set back or deleted: a BACKFILL event, the audited cursor stays. Set ahead: a FORWARD event, and it follows. */
+async function recordEdit(
+  tx: Parameters<typeof getKv>[0],
+  plan: NewPlan,
+  edit: NonNullable<CursorReading['edit']>,
+  namespace: ReturnType<typeof mainLine>,
+) {
+  const audited = await auditedCursor(tx, namespace)
+  const planned = await planByKey(tx, plan.planKey)
+  const move = {
+    namespace,
+    to: edit.value,
+    observedMax: null,
+    windowFrom: plan.windowFrom,
+    windowTo: plan.windowTo,
+    reason: edit.reason,
+    lineage: {
+      scheduleInstanceId: planned?.scheduleInstanceId ?? 0,
+      planId: planned?.planId ?? null,
+      sliceId: null,
+      taskId: null,
+      runId: null,
+      batchId: null,
+      exprHash: plan.exprProtoHash,
+    },
+  }
+  if (edit.direction === 'FORWARD') await advanceCursor(tx, move)
+  else await recordBackfill(tx, { ...move, from: audited?.value ?? null })
+}
+
+function sameStart(a: string | null, b: string | null): boolean {
+  return a === b || (a !== null && b !== null && Date.parse(a) === Date.parse(b))
+}

@@ -1,0 +1,90 @@
+import type { BackfillPreview, IncrementalPreview } from '../contracts/preview.ts'
+import { databaseNow } from '../db/connect.ts'
+import { auditedCursor } from '../db/cursors.ts'
+import { newestIncremental } from '../db/jobs.ts'
+import { getKv } from '../db/kv.ts'
+import { readHeads } from '../db/refs.ts'
+import { cursorKvKey, readCursor, watermarkOf } from '../domain/cursor.ts'
+import { provenanceOf, type Repo } from '../domain/repo.ts'
+import { windowWished } from '../domain/window.ts'
+import type { Ask, Survey } from '../sources/source.ts'
+import type { Context } from './context.ts'
+import { findRepo, sourceFor } from './find-repo.ts'
+import { KV_CURSORS, mainLine } from './land-cursor.ts'
+import { accessTo, refetchSince, requireJobType } from './open-source.ts'
+import { backfillChunks } from './plan-backfill.ts'
+import type { BackfillAsk } from './run-backfill.ts'
+import type { IncrementalAsk } from './run-incremental.ts'
+
+/** An honest dry run: the upstream is really asked, nothing is written anywhere. */
+export async function previewIncremental(ctx: Context, ask: IncrementalAsk): Promise<IncrementalPreview> {
+  const repo = await findRepo(ctx, ask.repo)
+  requireJobType(ctx, repo, ask.job)
+  const kv = await getKv(ctx.db, KV_CURSORS, cursorKvKey(repo.kind, ask.job, repo.repoId))
+  const cursor = readCursor(
+    watermarkOf(kv),
+    await auditedCursor(ctx.db, mainLine({ provenance: provenanceOf(repo), jobType: ask.job })),
+  )
+  const unfinished = await newestIncremental(ctx.db, repo.repoId, ask.job)
+  const known = await readHeads(ctx.db, repo.repoId)
+
+  const [survey] = await surveyed(ctx, repo, [
+    { window: 'new', known, refetchSince: refetchSince(cursor.refetchSince ?? undefined) },
+  ])
+  return {
+    phase: 'incremental',
+    repo: ask.repo,
+    job: ask.job,
+    status: 'success',
+    dry_run: true,
+    since: cursor.watermark,
+    refetch_since: cursor.refetchSince,
+    resumes_job:
+      unfinished && !['completed', 'cancelled'].includes(unfinished.status) ? unfinished.jobId : null,
+    items_found: survey?.items ?? null,
+    pages: survey?.items == null ? null : Math.max(1, Math.ceil(survey.items / ctx.config.scm.git.page_size)),
+    refs: survey?.refs ?? { total: 0, moved: 0 },
+    message: survey?.note ?? null,
+    exit_code: 0,
+  }
+}
+
+export async function previewBackfill(ctx: Context, ask: BackfillAsk): Promise<BackfillPreview> {
+  const repo = await findRepo(ctx, ask.repo)
+  requireJobType(ctx, repo, ask.job)
+  const window = windowWished(
+    ask.wish,
+    await databaseNow(ctx.db),
+    ctx.config.scm.backfill.repair_window_hours,
+  )
+  const chunks = backfillChunks(ctx, window)
+
+  const surveys = await surveyed(
+    ctx,
+    repo,
+    chunks.map((c) => ({ window: 'time', since: c.since, until: c.until })),
+  )
+  return {
+    phase: 'backfill',
+    repo: ask.repo,
+    job: ask.job,
+    status: 'success',
+    dry_run: true,
+    since: window.since.toISOString(),
+    until: window.until.toISOString(),
+    total_chunks: chunks.length,
+    chunks: chunks.map((c, i) => ({
+      chunk_index: i,
+      since: c.since.toISOString(),
+      until: c.until.toISOString(),
+      items_found: surveys[i]?.items ?? null,
+    })),
+    update_watermark: ask.updateWatermark,
+    message: surveys.find((s) => s.note)?.note ?? null,
+    exit_code: 0,
+  }
+}
+
+function surveyed(ctx: Context, repo: Repo, asks: Ask[]): Promise<Survey[]> {
+  return sourceFor(ctx, repo.kind).survey(accessTo(ctx, repo, ctx.signal), asks)
+}

@@ -1,0 +1,164 @@
+import type { BackfillReport, ChunkResult } from '../contracts/backfill.ts'
+import { databaseNow } from '../db/connect.ts'
+import { type PlanRow, type SliceRow, slicesOf } from '../db/plans.ts'
+import { SyncError } from '../domain/errors.ts'
+import { exitCodeOf, sumOf } from '../domain/outcome.ts'
+import type { JobType, Repo } from '../domain/repo.ts'
+import { type WindowWish, windowWished } from '../domain/window.ts'
+import type { Reading } from '../sources/source.ts'
+import type { Context } from './context.ts'
+import { findRepo } from './find-repo.ts'
+import { holdJob } from './hold-job.ts'
+import { openSource, requireJobType } from './open-source.ts'
+import { planBackfill } from './plan-backfill.ts'
+import { sentence } from './run-incremental.ts'
+import { syncJob } from './sync-job.ts'
+import { updateWatermark, type WatermarkMove } from './update-watermark.ts'
+
+export interface BackfillAsk {
+  repo: string
+  job: JobType
+  wish: WindowWish
+  updateWatermark: boolean
+  lockWaitSeconds: number
+}
+
+/**
+ * Reads a window of history again, chunk by chunk. A failed chunk does not stop the next; the same command again runs
+ * what is missing. The main cursor moves only when asked to, and only when every chunk succeeded.
+ */
+export async function runBackfill(ctx: Context, ask: BackfillAsk): Promise<BackfillReport> {
+  const startedAt = ctx.now()
+  const repo = await findRepo(ctx, ask.repo)
+  requireJobType(ctx, repo, ask.job)
+  const window = windowWished(
+    ask.wish,
+    await databaseNow(ctx.db),
+    ctx.config.scm.backfill.repair_window_hours,
+  )
+
+  const { plan, resumed } = await planBackfill(ctx, {
+    repo,
+    jobType: ask.job,
+    wish: ask.wish,
+    window,
+    updateWatermark: ask.updateWatermark,
+  })
+  const chunks = await workOff(ctx, repo, ask, plan)
+  const status = sumOf(chunks.map((c) => c.status))
+  const watermark = await moveMainLine(ctx, repo, ask, plan, status)
+
+  return {
+    phase: 'backfill',
+    repo: ask.repo,
+    job: ask.job,
+    status,
+    ...counted(chunks),
+    watermark_updated: watermark.updated,
+    watermark_before: watermark.before,
+    watermark_after: watermark.after,
+    vfacts_refreshed: chunks.some((c) => c.synced_count > 0),
+    message: resumed ? `plan ${plan.planId} of ${plan.createdAt.toISOString()} was taken up again` : null,
+    started_at: startedAt.toISOString(),
+    finished_at: ctx.now().toISOString(),
+    exit_code: exitCodeOf(status),
+  }
+}
+
+/** Only what is missing; when nothing is, a person who asks again gets every chunk run once more. */
+async function workOff(ctx: Context, repo: Repo, ask: BackfillAsk, plan: PlanRow): Promise<ChunkResult[]> {
+  const slices = await slicesOf(ctx.db, plan.planId)
+  const again = slices.every((s) => s.statusCode === 'SUCCEEDED')
+  let reading: Promise<Reading> | null = null
+  // The upstream is opened once for all chunks; a failed opening is tried again by the next.
+  const open = (signal: AbortSignal) => {
+    reading ??= openSource(ctx, repo, AbortSignal.any([ctx.signal]))
+    return reading.catch((error) => {
+      reading = null
+      signal.throwIfAborted()
+      throw error
+    })
+  }
+
+  const results: ChunkResult[] = []
+  for (const slice of slices) {
+    ctx.progress(`chunk ${slice.sliceNo + 1} of ${slices.length}`)
+    results.push(await workChunk(ctx, repo, ask, { slice, total: slices.length, again, open }))
+  }
+  return results
+}
+
+async function workChunk(
+  ctx: Context,
+  repo: Repo,
+  ask: BackfillAsk,
+  chunk: { slice: SliceRow; total: number; again: boolean; open: (signal: AbortSignal) => Promise<Reading> },
+): Promise<ChunkResult> {
+  const { slice } = chunk
+  const result: ChunkResult = {
+    chunk_index: slice.sliceNo,
+    chunk_total: chunk.total,
+    status: 'success',
+    synced_count: 0,
+    skipped_count: 0,
+    failed_count: 0,
+    window_type: 'time',
+    since: slice.spec.window.from as string,
+    until: slice.spec.window.to as string,
+    error: null,
+  }
+  if (slice.statusCode === 'SUCCEEDED' && !chunk.again) return result
+  if (ctx.signal.aborted) return { ...result, status: 'cancelled', error: 'stopped before this chunk' }
+  if (slice.jobId === null)
+    return { ...result, status: 'failed', error: 'its job was deleted; ask for the window again' }
+
+  try {
+    const held = await holdJob(ctx, {
+      repo,
+      jobId: slice.jobId,
+      jobType: ask.job,
+      again: chunk.again,
+      waitSeconds: ask.lockWaitSeconds,
+    })
+    if (!held) return result
+    const report = await syncJob(ctx, repo, held, chunk.open)
+    const status = report.error?.kind === 'cancelled' ? 'cancelled' : report.status
+    return {
+      ...result,
+      status,
+      synced_count: report.tally.synced,
+      skipped_count: report.tally.skipped,
+      error: report.error && sentence(report.error),
+    }
+  } catch (cause) {
+    if (cause instanceof SyncError && cause.kind === 'lock_held')
+      return { ...result, status: 'failed', error: sentence(cause) }
+    throw cause
+  }
+}
+
+function counted(chunks: ChunkResult[]) {
+  const sum = (pick: (c: ChunkResult) => number) => chunks.reduce((n, c) => n + pick(c), 0)
+  return {
+    total_chunks: chunks.length,
+    success_chunks: sum((c) => Number(c.status === 'success')),
+    partial_chunks: 0,
+    failed_chunks: sum((c) => Number(c.status !== 'success')),
+    total_items_synced: sum((c) => c.synced_count),
+    total_items_skipped: sum((c) => c.skipped_count),
+    total_items_failed: sum((c) => c.failed_count),
+    chunk_results: chunks,
+    errors: chunks.flatMap((c) => (c.error ? [`chunk ${c.chunk_index} failed: ${c.error}`] : [])),
+  }
+}
+
+async function moveMainLine(
+  ctx: Context,
+  repo: Repo,
+  ask: BackfillAsk,
+  plan: PlanRow,
+  status: string,
+): Promise<WatermarkMove> {
+  if (!ask.updateWatermark || status !== 'success') return { updated: false, before: null, after: null }
+  return updateWatermark(ctx, repo, ask.job, plan)
+}

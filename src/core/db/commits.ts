@@ -1,0 +1,115 @@
+import type { Commit, Tier } from '../domain/facts.ts'
+import { TIERS } from '../domain/facts.ts'
+import { type Db, rows } from './connect.ts'
+
+export interface CommitRow extends Commit {
+  isBulk: boolean
+  bulkReason: string | null
+}
+
+const RANK = (column: string) => `array_position(array['${TIERS.join("', '")}'], ${column})`
+
+/**
+ * Writes a page of commits; returns how many rows really changed. A row is written again only when it says more than
+ * before (higher tier), says it differently, or had become unreachable: a re-sync leaves no dead tuples, and a sync at
+ * a lower tier takes nothing away.
+ */
+export async function upsertCommits(
+  tx: Db,
+  by: { repoId: number; runId: number; batchId: number },
+  commits: CommitRow[],
+): Promise<number> {
+  if (commits.length === 0) return 0
+  const [changed] = await rows<{ n: number }>(
+    tx,
+    'commit_upsert',
+    `with written as (
+       insert into scm.git_commits as c (repo_id, commit_sha, parent_shas, author_name, author_email, authored_at, author_tz_minutes,
+              committer_name, committer_email, ts, committer_tz_minutes, message, is_merge, is_bulk, bulk_reason, tier,
+              degraded_reason, files_changed, additions, deletions, paths, sanitized, run_id, batch_id)
+       select $1, sha, parents, an, ae, to_timestamp(at), az, cn, ce, to_timestamp(ct), cz, message, cardinality(parents) > 1,
+              bulk, why, tier, degraded, files, additions, deletions, paths, sanitized, $2, $3
+         from jsonb_to_recordset($4::jsonb) as x(sha text, parents text[], an text, ae text, at float8, az smallint, cn text,
+              ce text, ct float8, cz smallint, message text, bulk boolean, why text, tier text, degraded text, files int,
+              additions int, deletions int, paths jsonb, sanitized text[])
+       on conflict (repo_id, commit_sha) do update
+          set author_name = excluded.author_name, author_email = excluded.author_email, authored_at = excluded.authored_at,
+              committer_name = excluded.committer_name, committer_email = excluded.committer_email, ts = excluded.ts,
+              message = excluded.message, sanitized = excluded.sanitized, unreachable_since = null,
+              is_bulk = c.is_bulk or excluded.is_bulk, bulk_reason = coalesce(excluded.bulk_reason, c.bulk_reason),
+              tier = case when ${RANK('excluded.tier')} > ${RANK('c.tier')} then excluded.tier else c.tier end,
+              degraded_reason = case when ${RANK('excluded.tier')} >= ${RANK('c.tier')} then excluded.degraded_reason else c.degraded_reason end,
+              files_changed = coalesce(excluded.files_changed, c.files_changed), additions = coalesce(excluded.additions, c.additions),
+              deletions = coalesce(excluded.deletions, c.deletions),
+              paths = case when ${RANK('excluded.tier')} >= ${RANK('c.tier')} then excluded.paths else c.paths end,
+              run_id = excluded.run_id, batch_id = excluded.batch_id, updated_at = now()
+        where c.unreachable_since is not null or ${RANK('excluded.tier')} > ${RANK('c.tier')}
+           or (c.message, c.author_name, c.author_email, c.authored_at, c.committer_name, c.committer_email, c.ts, c.sanitized)
+              is distinct from (excluded.message, excluded.author_name, excluded.author_email, excluded.authored_at,
+              excluded.committer_name, excluded.committer_email, excluded.ts, excluded.sanitized)
+       returning 1)
+     select count(*)::int as n from written`,
+    [by.repoId, by.runId, by.batchId, JSON.stringify(commits.map(flat))],
+  )
+  await upsertPatches(tx, by, commits)
+  return changed?.n ?? 0
+}
+
+async function upsertPatches(
+  tx: Db,
+  by: { repoId: number; runId: number },
+  commits: CommitRow[],
+): Promise<void> {
+  const patches = commits.flatMap((c) => (c.patch ? [{ key: c.sha, why: c.degraded, ...c.patch }] : []))
+  if (patches.length === 0) return
+  await rows(
+    tx,
+    'patch_upsert',
+    `insert into scm.patch_blobs as p (repo_id, source_key, format, content, sha256, size_bytes, degraded_reason, run_id)
+     select $1, key, format, text, sha256, "sizeBytes", why, $2
+       from jsonb_to_recordset($3::jsonb) as x(key text, format text, text text, sha256 text, "sizeBytes" bigint, why text)
+     on conflict (repo_id, source_key) do update
+        set format = excluded.format, content = excluded.content, sha256 = excluded.sha256, size_bytes = excluded.size_bytes,
+            degraded_reason = excluded.degraded_reason, run_id = excluded.run_id, updated_at = now()
+      where (p.format, p.sha256) is distinct from (excluded.format, excluded.sha256)`,
+    [by.repoId, by.runId, JSON.stringify(patches)],
+  )
+}
+
+/** Nothing reaches these any more. They stay: what was once merged and then rewritten is history too. */
+export async function markUnreachable(tx: Db, repoId: number, shas: string[]): Promise<number> {
+  if (shas.length === 0) return 0
+  const marked = await rows(
+    tx,
+    'commit_unreachable',
+    `update scm.git_commits set unreachable_since = now(), updated_at = now()
+      where repo_id = $1 and commit_sha = any($2::text[]) and unreachable_since is null returning 1`,
+    [repoId, shas],
+  )
+  return marked.length
+}
+
+function flat(c: CommitRow): Record<string, unknown> & { tier: Tier } {
+  return {
+    sha: c.sha,
+    parents: c.parents,
+    an: c.author.name,
+    ae: c.author.email,
+    at: c.author.epochSeconds,
+    az: c.author.offsetMinutes,
+    cn: c.committer.name,
+    ce: c.committer.email,
+    ct: c.committer.epochSeconds,
+    cz: c.committer.offsetMinutes,
+    message: c.message,
+    bulk: c.isBulk,
+    why: c.bulkReason,
+    tier: c.tier,
+    degraded: c.degraded,
+    files: c.pathCount,
+    additions: c.additions,
+    deletions: c.deletions,
+    paths: c.paths,
+    sanitized: c.sanitized.length > 0 ? c.sanitized : null,
+  }
+}

@@ -1,0 +1,148 @@
+import pg from 'pg'
+import { SyncError } from '../domain/errors.ts'
+import { isConnectionLoss, isTransient, toSyncError } from './failure.ts'
+
+/** A pool or one client inside a transaction: every function of this room takes either. */
+export type Db = pg.Pool | pg.PoolClient
+
+const INT8 = 20
+// Ids and counts stay far below 2^53; node-postgres would hand them over as strings.
+const types = {
+  getTypeParser: ((oid: number, format?: 'text' | 'binary') =>
+    oid === INT8 && format !== 'binary'
+      ? Number
+      : pg.types.getTypeParser(oid, format as 'text')) as typeof pg.types.getTypeParser,
+}
+
+export interface PoolOptions {
+  dsn: string
+  max: number
+  applicationName: string
+  /** Server-side limit of one statement; the client gives up a little later and drops the connection. */
+  statementTimeoutMs: number
+  onLost?: (error: Error) => void
+}
+
+const CONNECT_TIMEOUT_MS = 10_000
+/** A half-open connection answers nothing, not even a cancel: after this much more the client is thrown away. */
+const ANSWER_GRACE_MS = 5_000
+
+export function openPool(o: PoolOptions): pg.Pool {
+  const pool = new pg.Pool({
+    connectionString: o.dsn,
+    max: o.max,
+    application_name: o.applicationName,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    query_timeout: o.statementTimeoutMs + ANSWER_GRACE_MS,
+    keepAlive: true,
+    types,
+  })
+  // Without a listener an idle client's loss (server restart, pg_terminate_backend) ends the process.
+  pool.on('error', (error) => o.onLost?.(error))
+  return pool
+}
+
+/** One named statement; parsed and planned once per connection. */
+export async function rows<T>(db: Db, name: string, text: string, values: unknown[] = []): Promise<T[]> {
+  try {
+    const result = await db.query({ name, text, values })
+    return result.rows as T[]
+  } catch (cause) {
+    throw toSyncError(cause)
+  }
+}
+
+export async function row<T>(db: Db, name: string, text: string, values: unknown[] = []): Promise<T | null> {
+  return (await rows<T>(db, name, text, values))[0] ?? null
+}
+
+/** The clock that decides. Milliseconds, because that is what a JavaScript Date and a watermark's text can carry. */
+export async function databaseNow(db: Db): Promise<Date> {
+  const found = await row<{ now: Date }>(
+    db,
+    'clock',
+    `select date_trunc('milliseconds', clock_timestamp()) as now`,
+  )
+  return (found as { now: Date }).now
+}
+
+export interface Limits {
+  /** Longest a transaction may sit idle or run one statement; below half the lease, so a stopped owner lets go in time. */
+  transactionMs: number
+  signal: AbortSignal
+}
+
+const TRIES = 5
+const LOST_FOR_MS = 60_000
+
+/**
+ * Runs `work` in one transaction, again from the start when the server asked for it (deadlock, serialization,
+ * lock timeout) or the connection broke. After a break nobody knows whether COMMIT arrived, so `work` must find
+ * the same end when all of it is there already.
+ */
+export async function transaction<T>(
+  pool: pg.Pool,
+  limits: Limits,
+  work: (tx: pg.PoolClient) => Promise<T>,
+): Promise<T> {
+  const startedAt = performance.now()
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await once(pool, limits, work)
+    } catch (cause) {
+      if (limits.signal.aborted || cause instanceof Rollback) throw cause
+      const lost = isConnectionLoss(cause)
+      const again = lost ? performance.now() - startedAt < LOST_FOR_MS : isTransient(cause) && attempt < TRIES
+      if (!again) throw toSyncError(cause)
+      await pause(Math.min(50 * 2 ** attempt, 2_000) * (0.5 + Math.random() / 2), limits.signal)
+    }
+  }
+}
+
+/** Thrown inside `transaction` to undo it and hand a value out. */
+export class Rollback extends Error {
+  readonly value: unknown
+  constructor(value: unknown) {
+    super('rolled back')
+    this.value = value
+  }
+}
+
+async function once<T>(pool: pg.Pool, limits: Limits, work: (tx: pg.PoolClient) => Promise<T>): Promise<T> {
+  const ms = Math.max(1, Math.floor(limits.transactionMs))
+  const client = await pool.connect()
+  let broken: Error | undefined
+  try {
+    await client.query(
+      `begin; set local statement_timeout = ${ms}; set local idle_in_transaction_session_timeout = ${ms}; set local lock_timeout = ${ms}`,
+    )
+    const value = await work(client)
+    await client.query('commit')
+    return value
+  } catch (cause) {
+    broken = isConnectionLoss(cause) ? (cause as Error) : undefined
+    if (!broken) {
+      await client.query('rollback').catch((error: Error) => {
+        broken = error
+      })
+    }
+    throw cause
+  } finally {
+    client.release(broken)
+  }
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(done, ms)
+    signal.addEventListener('abort', stop, { once: true })
+    function done() {
+      signal.removeEventListener('abort', stop)
+      resolve()
+    }
+    function stop() {
+      clearTimeout(timer)
+      reject(new SyncError('cancelled', 'stopped while waiting for the database'))
+    }
+  })
+}

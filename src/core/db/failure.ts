@@ -1,0 +1,85 @@
+import { SyncError } from '../domain/errors.ts'
+
+/** SQLSTATEs after which the same transaction may simply be tried again. */
+const TRANSIENT = new Set(['40001', '40P01', '55P03'])
+
+/** The connection is gone or useless: shut down, crashed, in recovery, full, read-only after a failover, idle too long. */
+const LOST = new Set([
+  '57P01',
+  '57P02',
+  '57P03',
+  '53300',
+  '25P03',
+  '25P04',
+  '25006',
+  '08000',
+  '08001',
+  '08003',
+  '08004',
+  '08006',
+])
+const LOST_ERRNO = new Set([
+  'ECONNRESET',
+  'ECONNREFUSED',
+  'EPIPE',
+  'ENOENT',
+  'ETIMEDOUT',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'EAI_AGAIN',
+])
+const LOST_TEXT =
+  /connection terminated|connection timeout|timeout exceeded when trying to connect|not queryable|query read timeout|client was closed/i
+
+export function isTransient(cause: unknown): boolean {
+  return TRANSIENT.has(codeOf(cause))
+}
+
+export function isConnectionLoss(cause: unknown): boolean {
+  const original = root(cause)
+  const code = codeOf(original)
+  return LOST.has(code) || LOST_ERRNO.has(code) || (code === '' && LOST_TEXT.test(messageOf(original)))
+}
+
+/** SQLSTATE or errno; '' when there is none. */
+export function codeOf(cause: unknown): string {
+  const code = (root(cause) as { code?: unknown } | null)?.code
+  return typeof code === 'string' ? code : ''
+}
+
+/** Anything node-postgres throws → one clear line. Its own messages hold no values, unlike an ORM's. */
+export function toSyncError(cause: unknown): SyncError {
+  if (cause instanceof SyncError) return cause
+  const code = codeOf(cause)
+  const message = messageOf(root(cause)).split('\n')[0] ?? ''
+  const kind = isOurMistake(code) ? 'bug' : 'database'
+  return new SyncError(kind, `database: ${message || code || 'no answer'}`, { ...hintFor(code), cause })
+}
+
+/** A statement the server cannot make sense of, or data it refuses: nothing an operator or a retry could mend. */
+function isOurMistake(code: string): boolean {
+  return /^(22|23|42)/.test(code) && !['42501', '42P01'].includes(code)
+}
+
+function hintFor(code: string): { hint?: string } {
+  if (code === 'ECONNREFUSED' || code === 'ENOENT')
+    return { hint: 'is the server running, and is the DSN right?' }
+  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return { hint: 'the host in the DSN has no address' }
+  if (code === '28P01' || code === '28000') return { hint: 'check user and password of the DSN' }
+  if (code === '3D000') return { hint: 'create the database first: CREATE DATABASE …' }
+  if (code === '42501') return { hint: 'grant the user of the DSN rights on schemas public, scm and logbook' }
+  if (code === '53100') return { hint: 'the disk of the database server is full' }
+  if (code === '25006') return { hint: 'the server is read-only (a standby after a failover?)' }
+  if (code === '42P01' || code === '3F000') return { hint: 'run: engram-scm-sync db migrate' }
+  return {}
+}
+
+function root(cause: unknown): unknown {
+  return cause instanceof SyncError && cause.cause !== undefined ? root(cause.cause) : cause
+}
+
+/** A refused connection to a name with two addresses is an AggregateError with an empty message. */
+function messageOf(cause: unknown): string {
+  if (cause instanceof AggregateError && cause.errors.length > 0) return messageOf(cause.errors[0])
+  return cause instanceof Error ? cause.message : String(cause)
+}

@@ -1,0 +1,248 @@
+/**
+ * The life of a job. Every write of an owner is guarded by the fence it was given, never by the worker's name:
+ *
+ *   pending | failed | reserved ──hold──▶ running ──complete──▶ completed
+ *   running, lease over ─────────hold──▶ running (new run, new fence; the old run fails)
+ *   running ──fail──▶ failed (due later) | dead (attempts used up, or no use in trying again)
+ *   running ──give back──▶ pending (attempt not counted)
+ *   pending | failed ──cancel──▶ cancelled
+ */
+import type { Json } from '../domain/ledger.ts'
+import type { JobType } from '../domain/repo.ts'
+import { type Db, row, rows } from './connect.ts'
+
+/** A job somebody holds: what its owner needs for every later write. */
+export interface HeldJob {
+  jobId: number
+  planId: number
+  sliceId: number
+  repoId: number
+  jobType: JobType
+  mode: 'incremental' | 'backfill' | 'probe'
+  provenance: string
+  operation: string
+  exprHash: string
+  scheduleInstanceId: number
+  attempt: number
+  maxAttempts: number
+  fence: number
+  leaseSeconds: number
+  runId: number
+  batchId: number
+  spec: { window: { from: string | null; to: string | null }; refetch_since?: string }
+  /** The last stored page of an earlier, unfinished run; null when there is none. */
+  checkpoint: { token: string; pages: number; done: number } | null
+  pinned: Record<string, string> | null
+}
+
+/**
+ * Takes one job and its (repo, job type) lock, fails whatever run was left behind, opens the next run and its first
+ * batch at the place where the last unfinished run stood. null: not in one of `from`, held by a live owner, or the
+ * lock is. `deadOwner` is a worker proven gone, whose lease need not be waited for.
+ */
+export async function holdJob(
+  db: Db,
+  ask: { jobId: number; worker: string; leaseSeconds: number; from: string[]; deadOwner: string | null },
+): Promise<HeldJob | null> {
+  return row<HeldJob>(
+    db,
+    'job_hold',
+    `with job as (
+       select * from ing_task
+        where id = $1 and (status = any($4::text[]) or (status = 'running' and (lease_until < now() or lease_owner = $5)))
+          for update),
+     lock as (
+       insert into scm.sync_locks (repo_id, job_type, locked_by, locked_at, lease_seconds, fence, job_id)
+       select repo_id, job_type, $2, now(), $3, nextval('scm.fence'), id from job
+       on conflict (repo_id, job_type) do update
+          set locked_by = excluded.locked_by, locked_at = excluded.locked_at, lease_seconds = excluded.lease_seconds,
+              fence = excluded.fence, job_id = excluded.job_id
+        where sync_locks.locked_at + make_interval(secs => sync_locks.lease_seconds) < now() or sync_locks.locked_by = $5
+       returning fence, job_id),
+     stale as (
+       update ing_task_run r set status_code = 'FAILED', finished_at = now(), error = 'lease lost: taken over by ' || $2,
+              error_summary_json = jsonb_build_object('error_category', 'lease_lost', 'error_message', 'taken over by ' || $2)
+         from lock where r.task_id = lock.job_id and r.status_code = 'RUNNING' returning r.id),
+     stale_batch as (
+       update ing_task_run_batch b set status_code = 'FAILED', error = 'the run was taken over'
+         from stale where b.run_id = stale.id and b.status_code = 'RUNNING'),
+     last as (
+       select r.attempt_no, r.status_code, r.checkpoint, r.pinned from ing_task_run r join lock on r.task_id = lock.job_id
+        order by r.attempt_no desc limit 1),
+     run as (
+       insert into ing_task_run (task_id, plan_id, slice_id, attempt_no, fence, worker_id, repo_id, job_type, mode,
+              provenance_code, operation_code, expr_hash, window_from, window_to, checkpoint, pinned, correlation_id)
+       select job.id, job.plan_id, job.slice_id, coalesce((select attempt_no from last), 0) + 1, lock.fence, $2, job.repo_id,
+              job.job_type, job.mode, job.provenance_code, job.operation_code, job.expr_hash,
+              (s.slice_spec->'window'->>'from')::timestamptz, (s.slice_spec->'window'->>'to')::timestamptz,
+              (select checkpoint from last where status_code <> 'SUCCEEDED'),
+              (select pinned from last where status_code <> 'SUCCEEDED'), job.correlation_id
+         from job join lock on lock.job_id = job.id join ing_plan_slice s on s.id = job.slice_id
+       returning id, attempt_no, checkpoint, pinned),
+     batch as (
+       insert into ing_task_run_batch (run_id, task_id, slice_id, plan_id, expr_hash, batch_no, before_token, idempotent_key)
+       select run.id, job.id, job.slice_id, job.plan_id, job.expr_hash, 1, token.at,
+              encode(sha256(convert_to(run.id::text || chr(31) || 't' || chr(31) || token.at, 'UTF8')), 'hex')
+         from run, job, lateral (select coalesce(run.checkpoint->>'token', '') as at) token
+       returning id),
+     slice as (
+       update ing_plan_slice s set status_code = 'EXECUTING', updated_at = now()
+         from job join lock on lock.job_id = job.id where s.id = job.slice_id returning s.slice_spec),
+     held as (
+       update ing_task t
+          set status = 'running', attempts = case when t.status in ('dead', 'completed') then 1 else t.attempts + 1 end,
+              started_at = coalesce(t.started_at, now()), finished_at = null, lease_owner = $2, leased_at = now(),
+              lease_seconds = $3, lease_until = now() + make_interval(secs => $3), fence = lock.fence, last_run_id = run.id,
+              active_key = case when t.mode = 'incremental' then t.repo_id || ':' || t.job_type end, updated_at = now()
+         from lock, run where t.id = lock.job_id
+       returning t.*)
+     select held.id as "jobId", held.plan_id as "planId", held.slice_id as "sliceId", held.repo_id as "repoId",
+            held.job_type as "jobType", held.mode, held.provenance_code as provenance, held.operation_code as operation,
+            held.expr_hash as "exprHash", held.schedule_instance_id as "scheduleInstanceId", held.attempts as attempt,
+            held.max_attempts as "maxAttempts", held.fence, held.lease_seconds as "leaseSeconds", run.id as "runId",
+            batch.id as "batchId", slice.slice_spec as spec, run.checkpoint, run.pinned
+       from held, run, batch, slice`,
+    [ask.jobId, ask.worker, ask.leaseSeconds, ask.from, ask.deadOwner],
+  )
+}
+
+/**
+ * Still mine? Locks job, lock and run rows and moves the lease on. false: a newer fence holds the job, an operator
+ * took the lock away, or the run has ended; the caller must roll back and stop.
+ */
+export async function renewLease(db: Db, held: HeldJob): Promise<boolean> {
+  const [found] = await rows<{ held: boolean }>(
+    db,
+    'job_renew',
+    `with job as (
+       update ing_task set leased_at = now(), lease_until = now() + make_interval(secs => lease_seconds), updated_at = now()
+        where id = $1 and fence = $2 and status = 'running' returning repo_id, job_type),
+     lock as (
+       update scm.sync_locks l set locked_at = now() from job
+        where l.repo_id = job.repo_id and l.job_type = job.job_type and l.fence = $2 returning 1),
+     run as (
+       update ing_task_run set last_heartbeat = now()
+        where id = $3 and fence = $2 and status_code = 'RUNNING' and exists (select from lock) returning 1)
+     select exists (select from run) as held`,
+    [held.jobId, held.fence, held.runId],
+  )
+  return found?.held === true
+}
+
+/** running → completed, with its run and slice; the lock is free. The caller has renewed in the same transaction. */
+export async function completeJob(
+  tx: Db,
+  held: HeldJob,
+  end: { stats: Json; cursorAfter: Json },
+): Promise<void> {
+  await rows(
+    tx,
+    'job_complete',
+    `with job as (
+       update ing_task set status = 'completed', finished_at = now(), lease_owner = null, leased_at = null, lease_until = null,
+              active_key = null, error_summary_json = null, updated_at = now()
+        where id = $1 and fence = $2 and status = 'running' returning slice_id, repo_id, job_type),
+     run as (
+       update ing_task_run set status_code = 'SUCCEEDED', finished_at = now(), stats = $4, cursor_after = $5
+        where id = $3 and exists (select from job)),
+     slice as (
+       update ing_plan_slice s set status_code = 'SUCCEEDED', updated_at = now() from job where s.id = job.slice_id)
+     delete from scm.sync_locks l using job where l.repo_id = job.repo_id and l.job_type = job.job_type and l.fence = $2`,
+    [held.jobId, held.fence, held.runId, JSON.stringify(end.stats), JSON.stringify(end.cursorAfter)],
+  )
+}
+
+export interface Failing {
+  /** never: dead at once · later: failed until `delaySeconds` from now, dead when attempts are used up · free: back to pending. */
+  retry: 'never' | 'later' | 'free'
+  delaySeconds: number
+  summary: { error_category: string; error_message: string; hint?: string }
+}
+
+/** running → failed | dead | pending, with its run, batch and slice; the lock is free. null: it was not mine any more. */
+export async function failJob(
+  tx: Db,
+  held: HeldJob,
+  why: Failing,
+): Promise<'failed' | 'dead' | 'pending' | null> {
+  const ended = await row<{ status: 'failed' | 'dead' | 'pending' }>(
+    tx,
+    'job_fail',
+    `with job as (
+       update ing_task
+          set status = case when $4 = 'free' then 'pending' when $4 = 'never' or attempts >= max_attempts then 'dead' else 'failed' end,
+              attempts = case when $4 = 'free' then greatest(0, attempts - 1) else attempts end,
+              scheduled_at = now() + make_interval(secs => $5), error_summary_json = $6,
+              finished_at = case when $4 <> 'free' and ($4 = 'never' or attempts >= max_attempts) then now() end,
+              active_key = case when $4 <> 'free' and ($4 = 'never' or attempts >= max_attempts) then null else active_key end,
+              lease_owner = null, leased_at = null, lease_until = null, updated_at = now()
+        where id = $1 and fence = $2 and status = 'running'
+       returning slice_id, repo_id, job_type, status),
+     run as (
+       update ing_task_run set status_code = case when $4 = 'free' then 'CANCELLED' else 'FAILED' end, finished_at = now(),
+              error = $6->>'error_message', error_summary_json = $6
+        where id = $3 and status_code = 'RUNNING' and exists (select from job) returning id),
+     batch as (
+       update ing_task_run_batch b set status_code = 'FAILED', error = $6->>'error_message'
+         from run where b.run_id = run.id and b.status_code = 'RUNNING'),
+     slice as (
+       update ing_plan_slice s set status_code = case when job.status = 'dead' then 'FAILED' else 'DISPATCHED' end, updated_at = now()
+         from job where s.id = job.slice_id),
+     lock as (
+       delete from scm.sync_locks l using job where l.repo_id = job.repo_id and l.job_type = job.job_type and l.fence = $2)
+     select status from job`,
+    [held.jobId, held.fence, held.runId, why.retry, why.delaySeconds, JSON.stringify(why.summary)],
+  )
+  return ended?.status ?? null
+}
+
+/** pending | failed | reserved | dead → cancelled: the plan it belongs to no longer says what is wanted. */
+export async function cancelJob(tx: Db, jobId: number, reason: string): Promise<boolean> {
+  const done = await rows(
+    tx,
+    'job_cancel',
+    `with job as (
+       update ing_task set status = 'cancelled', finished_at = now(), active_key = null, updated_at = now(),
+              error_summary_json = jsonb_build_object('error_category', 'cancelled', 'error_message', $2::text)
+        where id = $1 and status in ('pending', 'failed', 'reserved', 'dead') returning slice_id, plan_id),
+     slice as (update ing_plan_slice s set status_code = 'CANCELLED', updated_at = now() from job where s.id = job.slice_id)
+     update ing_plan p set status_code = 'FAILED', updated_at = now() from job where p.id = job.plan_id returning 1`,
+    [jobId, reason],
+  )
+  return done.length > 0
+}
+
+export interface NewestJob {
+  jobId: number
+  status: string
+  from: string | null
+  attempts: number
+}
+
+/** The newest incremental job of a (repo, job type), in whatever state. */
+export async function newestIncremental(db: Db, repoId: number, jobType: JobType): Promise<NewestJob | null> {
+  return row(
+    db,
+    'job_newest',
+    `select t.id as "jobId", t.status, t.attempts, s.slice_spec->'window'->>'from' as "from"
+       from ing_task t join ing_plan_slice s on s.id = t.slice_id
+      where t.repo_id = $1 and t.job_type = $2 and t.mode = 'incremental' order by t.id desc limit 1`,
+    [repoId, jobType],
+  )
+}
+
+export interface LockHolder {
+  lockedBy: string
+  freeAt: Date
+}
+
+/** Who stands in the way of a (repo, job type), if anybody does. */
+export async function lockHolder(db: Db, repoId: number, jobType: JobType): Promise<LockHolder | null> {
+  return row(
+    db,
+    'lock_holder',
+    `select locked_by as "lockedBy", locked_at + make_interval(secs => lease_seconds) as "freeAt"
+       from scm.sync_locks where repo_id = $1 and job_type = $2 and locked_at + make_interval(secs => lease_seconds) >= now()`,
+    [repoId, jobType],
+  )
+}

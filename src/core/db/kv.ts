@@ -1,0 +1,38 @@
+import { type Db, row, rows } from './connect.ts'
+
+export async function getKv(db: Db, namespace: string, key: string): Promise<unknown> {
+  const found = await row<{ value: unknown }>(
+    db,
+    'kv_get',
+    'select value_json as value from logbook.kv where namespace = $1 and key = $2',
+    [namespace, key],
+  )
+  return found === null ? null : found.value
+}
+
+/**
+ * Writes only over the value the writer started from (null = no row): an operator's edit made meanwhile stays.
+ * false when there was one.
+ */
+export async function swapKv(
+  db: Db,
+  namespace: string,
+  key: string,
+  seen: unknown,
+  value: unknown,
+): Promise<boolean> {
+  const written = await rows(
+    db,
+    'kv_swap',
+    `with inserted as (
+       insert into logbook.kv (namespace, key, value_json)
+       select $1, $2, $4::jsonb where $3::jsonb is null
+       on conflict do nothing returning 1),
+     updated as (
+       update logbook.kv set value_json = $4::jsonb, updated_at = clock_timestamp()
+        where namespace = $1 and key = $2 and value_json = $3::jsonb returning 1)
+     select 1 from inserted union all select 1 from updated`,
+    [namespace, key, seen === null ? null : JSON.stringify(seen), JSON.stringify(value)],
+  )
+  return written.length > 0
+}

@@ -1,0 +1,65 @@
+import { existsSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import type pg from 'pg'
+import journal from '../../../drizzle/meta/_journal.json' with { type: 'json' }
+import { rows } from './connect.ts'
+import { codeOf, toSyncError } from './failure.ts'
+
+export type SchemaState = 'current' | 'missing' | 'older' | 'newer'
+
+/** The newest migration this code knows; the journal's own clock orders them. */
+const NEWEST = journal.entries.at(-1)?.when ?? 0
+/** Any fixed number: one migration at a time per database. drizzle's migrator takes no lock itself (5 of 6 racers failed). */
+const MIGRATION_LOCK = 7_301_001
+
+export async function schemaState(pool: pg.Pool): Promise<SchemaState> {
+  try {
+    const [found] = await rows<{ at: number | null }>(
+      pool,
+      'schema_state',
+      'select max(created_at) as at from scm.schema_migrations',
+    )
+    const at = found?.at ?? 0
+    return at === 0 ? 'missing' : at < NEWEST ? 'older' : at > NEWEST ? 'newer' : 'current'
+  } catch (cause) {
+    if (['42P01', '3F000'].includes(codeOf(cause))) return 'missing'
+    throw cause
+  }
+}
+
+/** All pending migrations in one transaction; harmless when there are none. */
+export async function migrate(pool: pg.Pool): Promise<{ applied: number }> {
+  const [{ drizzle }, migrator] = await Promise.all([
+    import('drizzle-orm/node-postgres'),
+    import('drizzle-orm/node-postgres/migrator'),
+  ])
+  const client = await pool.connect()
+  try {
+    await client.query('select pg_advisory_lock($1)', [MIGRATION_LOCK])
+    const before = await applied(client)
+    await migrator.migrate(drizzle({ client }), {
+      migrationsFolder: migrationsFolder(),
+      migrationsSchema: 'scm',
+      migrationsTable: 'schema_migrations',
+    })
+    return { applied: (await applied(client)) - before }
+  } catch (cause) {
+    throw toSyncError(cause instanceof Error && cause.cause ? cause.cause : cause)
+  } finally {
+    await client.query('select pg_advisory_unlock($1)', [MIGRATION_LOCK]).catch(() => {})
+    client.release()
+  }
+}
+
+async function applied(client: pg.PoolClient): Promise<number> {
+  const there = await client.query(`select to_regclass('scm.schema_migrations') is not null as yes`)
+  if (!there.rows[0].yes) return 0
+  return (await client.query('select count(*)::int as n from scm.schema_migrations')).rows[0].n
+}
+
+/** Beside the package.json, however deep the bundle has put this module. */
+function migrationsFolder(): string {
+  let folder = new URL('.', import.meta.url)
+  while (!existsSync(new URL('drizzle/meta/_journal.json', folder))) folder = new URL('..', folder)
+  return fileURLToPath(new URL('drizzle', folder))
+}

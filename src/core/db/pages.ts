@@ -1,0 +1,59 @@
+import type { Json } from '../domain/ledger.ts'
+import { batchKey } from '../domain/ledger.ts'
+import { type Db, row } from './connect.ts'
+import type { HeldJob } from './jobs.ts'
+
+export interface StoredPage {
+  beforeToken: string
+  afterToken: string
+  records: number
+  stats: Json
+  checkpoint: Json
+  /** Written with the first page only: it may be large. */
+  pinned: Json | null
+  last: boolean
+}
+
+/**
+ * Batch RUNNING → SUCCEEDED with its tokens and count, and the next one opened. Returns the next batch's id (null
+ * after the last page). A batch found SUCCEEDED with the same token was stored by a commit whose answer was lost.
+ */
+export async function closeBatch(
+  tx: Db,
+  held: HeldJob,
+  page: StoredPage,
+): Promise<{ nextBatchId: number | null }> {
+  const stored = await row<{ next: number | null }>(
+    tx,
+    'batch_close',
+    `with done as (
+       update ing_task_run_batch
+          set status_code = 'SUCCEEDED', before_token = $3, after_token = $4, record_count = $5, stats = $6, committed_at = now()
+        where id = $1 and run_id = $2 and status_code = 'RUNNING'
+       returning run_id, task_id, slice_id, plan_id, expr_hash, batch_no),
+     next as (
+       insert into ing_task_run_batch (run_id, task_id, slice_id, plan_id, expr_hash, batch_no, before_token, idempotent_key)
+       select run_id, task_id, slice_id, plan_id, expr_hash, batch_no + 1, $4, $9 from done where not $8::boolean
+       returning id),
+     run as (
+       update ing_task_run set checkpoint = $7, pinned = coalesce($10::jsonb, pinned) where id = $2)
+     select coalesce((select id from next), (
+              select b.id from ing_task_run_batch b join ing_task_run_batch mine on mine.id = $1
+               where b.run_id = $2 and b.batch_no = mine.batch_no + 1)) as next
+       from ing_task_run_batch where id = $1 and (exists (select from done) or (status_code = 'SUCCEEDED' and after_token = $4))`,
+    [
+      held.batchId,
+      held.runId,
+      page.beforeToken,
+      page.afterToken,
+      page.records,
+      JSON.stringify(page.stats),
+      JSON.stringify(page.checkpoint),
+      page.last,
+      batchKey(held.runId, page.afterToken),
+      page.pinned === null ? null : JSON.stringify(page.pinned),
+    ],
+  )
+  if (stored === null) throw new Error(`batch ${held.batchId} is neither running nor stored with this token`)
+  return { nextBatchId: stored.next }
+}

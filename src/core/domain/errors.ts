@@ -1,0 +1,46 @@
+/**
+ * Every way this program can refuse or fail. A new failure earns a row here before it is thrown.
+ * `retry` is what a worker does with the job; `category` is the operators' word in error_summary_json.
+ */
+export const FAILURES = {
+  usage: { retry: 'never', category: 'contract_error' },
+  config: { retry: 'never', category: 'contract_error' },
+  not_found: { retry: 'never', category: 'repo_not_found' },
+  auth: { retry: 'never', category: 'auth_error' },
+  permission: { retry: 'never', category: 'permission_denied' },
+  unsupported: { retry: 'never', category: 'contract_error' },
+  anomaly: { retry: 'never', category: 'contract_error' },
+  rate_limited: { retry: 'later', category: 'rate_limit' },
+  timeout: { retry: 'later', category: 'timeout' },
+  network: { retry: 'later', category: 'network' },
+  upstream: { retry: 'later', category: 'server_error' },
+  database: { retry: 'later', category: 'connection' },
+  lock_held: { retry: 'free', category: 'lock_held' },
+  lease_lost: { retry: 'free', category: 'lease_lost' },
+  cancelled: { retry: 'free', category: 'cancelled' },
+  bug: { retry: 'later', category: 'exception' },
+} as const
+
+export type FailureKind = keyof typeof FAILURES
+
+/** The one error class. `hint` says what an operator does next; `cause` keeps the original. */
+export class SyncError extends Error {
+  override readonly name = 'SyncError'
+  readonly kind: FailureKind
+  readonly hint: string | undefined
+
+  constructor(kind: FailureKind, message: string, more: { hint?: string; cause?: unknown } = {}) {
+    super(message, more.cause === undefined ? undefined : { cause: more.cause })
+    this.kind = kind
+    this.hint = more.hint
+  }
+
+  get category(): string {
+    return FAILURES[this.kind].category
+  }
+
+  /** never: dead at once · later: backs off · free: given back, the attempt is not counted. */
+  get retry(): 'never' | 'later' | 'free' {
+    return FAILURES[this.kind].retry
+  }
+}

@@ -1,0 +1,79 @@
+import { SyncError } from './errors.ts'
+
+/** [since, until): every instant of a plan belongs to exactly one chunk. */
+export interface TimeWindow {
+  since: Date
+  until: Date
+}
+
+const HOUR_MS = 3_600_000
+
+/** What a person may say about time; at most one way of saying it. */
+export interface WindowWish {
+  lastHours?: number | undefined
+  lastDays?: number | undefined
+  since?: string | undefined
+  until?: string | undefined
+}
+
+/** One reading of the clock decides both ends, so "the last 24 hours" is exactly 24 hours. */
+export function windowWished(wish: WindowWish, now: Date, defaultHours: number): TimeWindow {
+  const absolute = wish.since !== undefined || wish.until !== undefined
+  if (absolute) {
+    const until = wish.until === undefined ? now : parseInstant(wish.until, '--until')
+    const since =
+      wish.since === undefined
+        ? new Date(until.getTime() - defaultHours * HOUR_MS)
+        : parseInstant(wish.since, '--since')
+    if (since >= until) {
+      throw new SyncError('usage', `--since ${iso(since)} is not before --until ${iso(until)}`, {
+        hint: 'the window runs from --since up to, but not including, --until',
+      })
+    }
+    return { since, until }
+  }
+  const hours = wish.lastDays !== undefined ? wish.lastDays * 24 : (wish.lastHours ?? defaultHours)
+  return { since: new Date(now.getTime() - hours * HOUR_MS), until: now }
+}
+
+/** Cuts a window into chunks of `hours`; the last one is clipped. They tile the window without gap or overlap. */
+export function chunksOf(window: TimeWindow, hours: number): TimeWindow[] {
+  const chunks: TimeWindow[] = []
+  for (let at = window.since.getTime(); at < window.until.getTime(); at += hours * HOUR_MS) {
+    chunks.push({
+      since: new Date(at),
+      until: new Date(Math.min(at + hours * HOUR_MS, window.until.getTime())),
+    })
+  }
+  return chunks
+}
+
+const ISO =
+  /^(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?)?\s*(Z|[+-]\d{2}:?\d{2})?$/i
+
+/** ISO 8601: a date alone, a naive time (UTC), `Z`, an offset, fractions. */
+export function parseInstant(text: string, name: string): Date {
+  const match = ISO.exec(text.trim())
+  const date = match && new Date(normalised(match))
+  if (!match || !date || Number.isNaN(date.getTime()) || !sameDay(match)) {
+    throw new SyncError('usage', `${name} ${JSON.stringify(text)} is not a time`, {
+      hint: 'write it as 2025-01-31, 2025-01-31T10:00:00Z or 2025-01-31T10:00:00+08:00',
+    })
+  }
+  return date
+}
+
+export function iso(date: Date): string {
+  return date.toISOString()
+}
+
+function normalised(m: RegExpExecArray): string {
+  const [, y, mo, d, h = '00', mi = '00', s = '00', fraction = '', zone = 'Z'] = m
+  const offset = zone.toUpperCase() === 'Z' ? 'Z' : `${zone.slice(0, 3)}:${zone.slice(-2)}`
+  return `${y}-${mo}-${d}T${h}:${mi}:${s}.${fraction.slice(0, 3).padEnd(3, '0')}${offset}`
+}
+
+/** `new Date('2025-02-30…')` is the 2nd of March; a person meant something else. */
+function sameDay(m: RegExpExecArray): boolean {
+  return new Date(`${m[1]}-${m[2]}-${m[3]}T00:00:00Z`).getUTCDate() === Number(m[3])
+}

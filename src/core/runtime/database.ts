@@ -1,0 +1,70 @@
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+import type pg from 'pg'
+import type { Config } from '../contracts/config.ts'
+import { openPool } from '../db/connect.ts'
+import { migrate, schemaState } from '../db/migrate.ts'
+import { SyncError } from '../domain/errors.ts'
+import { type EmbeddedServer, ensureServer } from '../embedded/server.ts'
+
+/** Where what belongs to this user is kept; root's home is closed to the user the server runs as. */
+export function dataDir(config: Config): string {
+  if (config.storage.data_dir) return config.storage.data_dir
+  if (process.getuid?.() === 0) return '/var/lib/engram-scm'
+  return join(process.env.XDG_DATA_HOME || join(homedir(), '.local/share'), 'engram-scm')
+}
+
+/** The major version is in the name: a data folder belongs to one. */
+export function embeddedDir(config: Config): string {
+  return config.postgres.embedded_dir ?? join(dataDir(config), 'pg17')
+}
+
+export interface Database {
+  dsn: string
+  /** Null when the server is somebody else's: then nothing here starts, stops or migrates it unasked. */
+  embedded: EmbeddedServer | null
+}
+
+export async function reachDatabase(
+  config: Config,
+  o: { say: (what: string) => void; signal: AbortSignal },
+): Promise<Database> {
+  if (config.postgres.dsn) return { dsn: config.postgres.dsn, embedded: null }
+  const embedded = await ensureServer({ baseDir: embeddedDir(config), ...o })
+  return { dsn: embedded.dsn, embedded }
+}
+
+export function poolOf(config: Config, dsn: string, onLost?: (error: Error) => void): pg.Pool {
+  return openPool({
+    dsn,
+    max: config.scm.worker.parallelism * 2 + 3,
+    applicationName: 'engram-scm',
+    statementTimeoutMs: config.postgres.statement_timeout_ms ?? (config.scm.worker.lease_seconds * 1000) / 2,
+    ...(onLost ? { onLost } : {}),
+  })
+}
+
+/** The embedded database is brought up to date by itself; an external one only by `db migrate`. */
+export async function requireSchema(
+  pool: pg.Pool,
+  embedded: boolean,
+  say: (what: string) => void,
+): Promise<void> {
+  const state = await schemaState(pool)
+  switch (state) {
+    case 'current':
+      return
+    case 'newer':
+      throw new SyncError('config', 'the database schema is newer than this program', {
+        hint: 'upgrade engram-scm; an older program must not write to it',
+      })
+    case 'missing':
+    case 'older':
+      if (!embedded) {
+        const what = state === 'missing' ? 'has no engram-scm schema' : 'has an older engram-scm schema'
+        throw new SyncError('config', `the database ${what}`, { hint: 'run: engram-scm-sync db migrate' })
+      }
+      say('preparing the database')
+      await migrate(pool)
+  }
+}

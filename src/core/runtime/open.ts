@@ -1,0 +1,127 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+import { hostname } from 'node:os'
+import { join } from 'node:path'
+import type { Context } from '../app/context.ts'
+import { type Config, redactedView, secretsOf } from '../contracts/config.ts'
+import type { Json } from '../domain/ledger.ts'
+import { redactor } from '../domain/redact.ts'
+import { gitSource } from '../sources/git/git.ts'
+import { type ConfigRequest, inspectConfig, type LoadedConfig, loadConfig } from './config.ts'
+import { dataDir, poolOf, reachDatabase, requireSchema } from './database.ts'
+import { openLog } from './log.ts'
+
+export interface Request {
+  /** By TOML path; a flag beats the environment. */
+  flags: Record<string, unknown>
+  configFile: string | null
+  signal: AbortSignal
+  progress: (line: string) => void
+}
+
+/** The only reader of the environment's configuration. */
+export function readConfig(request: Pick<Request, 'flags' | 'configFile'>): LoadedConfig {
+  return loadConfig(configRequest(request))
+}
+
+/** The same, with everything that is wrong as values. */
+export function inspectedConfig(request: Pick<Request, 'flags' | 'configFile'>) {
+  return inspectConfig(configRequest(request))
+}
+
+function configRequest(request: Pick<Request, 'flags' | 'configFile'>): ConfigRequest {
+  const { HOME, XDG_CONFIG_HOME } = process.env
+  return {
+    env: process.env,
+    flags: request.flags,
+    file: request.configFile,
+    cwd: process.cwd(),
+    configHome: XDG_CONFIG_HOME || (HOME ? join(HOME, '.config') : null),
+  }
+}
+
+/** By value, at every sink: whatever is secret in this configuration, and the DSN's password. */
+export function redactorOf(config: Config): (text: string) => string {
+  return redactor([...secretsOf(config), ...passwordsIn(config.postgres.dsn)])
+}
+
+/** Builds the context, database first. `close` gives the connections back; the embedded server stays up. */
+export async function openContext(request: Request): Promise<{ ctx: Context; close: () => Promise<void> }> {
+  const { config, warnings } = readConfig(request)
+  const worker = `${hostname().slice(0, 16)}-${process.pid}-${randomBytes(4).toString('hex')}`
+  const log = openLog({ level: config.log.level, redact: redactorOf(config), base: { worker } })
+  for (const warning of warnings) log.warn(warning)
+
+  const reached = await reachDatabase(config, { say: request.progress, signal: request.signal })
+  const db = poolOf(config, reached.dsn, (error) => log.warn({ err: error }, 'database connection lost'))
+  const close = () => db.end()
+  try {
+    await requireSchema(db, reached.embedded !== null, request.progress)
+  } catch (error) {
+    await close()
+    throw error
+  }
+
+  const ctx: Context = {
+    db,
+    config,
+    configSnapshot: snapshotOf(config),
+    sources: { git: gitSource(gitSurroundings()) },
+    log,
+    now: () => new Date(),
+    newId: randomUUID,
+    signal: request.signal,
+    worker,
+    cacheDir: join(dataDir(config), 'mirrors'),
+    progress: request.progress,
+  }
+  return { ctx, close }
+}
+
+/** All that git may see of the environment. */
+function gitSurroundings() {
+  const proxy: Record<string, string> = {}
+  for (const name of [
+    'http_proxy',
+    'https_proxy',
+    'no_proxy',
+    'HTTPS_PROXY',
+    'NO_PROXY',
+    'GIT_SSL_CAINFO',
+    'SSL_CERT_FILE',
+    'SSL_CERT_DIR',
+  ]) {
+    const value = process.env[name]
+    if (value) proxy[name] = value
+  }
+  return {
+    path: process.env.PATH ?? '/usr/bin:/bin',
+    home: process.env.HOME ?? null,
+    sshAuthSock: process.env.SSH_AUTH_SOCK ?? null,
+    proxy,
+  }
+}
+
+function snapshotOf(config: Config): Json {
+  const { scm } = redactedView(config)
+  return JSON.parse(
+    JSON.stringify({
+      git: scm.git,
+      gitlab: scm.gitlab,
+      svn: scm.svn,
+      backfill: scm.backfill,
+      bulk_thresholds: scm.bulk_thresholds,
+    }),
+  )
+}
+
+function passwordsIn(dsn: string | null | undefined): string[] {
+  if (!dsn) return []
+  try {
+    const url = new URL(dsn)
+    return [decodeURIComponent(url.password), url.password, url.searchParams.get('password') ?? ''].filter(
+      Boolean,
+    )
+  } catch {
+    return []
+  }
+}

@@ -1,0 +1,138 @@
+import { createHash } from 'node:crypto'
+import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { decodeText } from '../../domain/clean.ts'
+import { SyncError } from '../../domain/errors.ts'
+import type { Ref, RefKind } from '../../domain/facts.ts'
+import type { Heads } from '../source.ts'
+import { runGit } from './child.ts'
+import { oneLine } from './failure.ts'
+import { commonDirOf, type Repository } from './repository.ts'
+
+/**
+ * Every ref as `git rev-list --all` understands it, peeled to commits; tags of trees and blobs lead to none.
+ * Names are whole (`refs/heads/main`), since a branch and a tag may share a short one. For a folder people work in
+ * that means all of refs/ (remotes, stash, notes), and HEADs that stand on a commit no ref names.
+ */
+export async function readHeads(repo: Repository): Promise<Heads> {
+  const named = await listRefs(repo)
+  const ids = [...new Set(named.map(([, id]) => id))]
+  const loose = await headsBesides(repo)
+
+  const peeled = await peel(repo, [...ids, ...loose])
+  const heads: Heads = {}
+  const broken = named.find(([, id]) => peeled.get(id) === 'gone')
+  if (broken !== undefined)
+    throw new SyncError('upstream', oneLine(`${broken[0]} names ${broken[1]}, which is not there`), {
+      hint: 'run git fsck in the repository',
+    })
+  for (const [name, id] of named) {
+    const commit = peeled.get(id)
+    if (commit !== undefined && commit !== null) heads[name] = commit
+  }
+
+  const reached = new Set(Object.values(heads))
+  for (const name of loose) {
+    const commit = peeled.get(name)
+    if (typeof commit !== 'string' || commit === 'gone' || reached.has(commit)) continue
+    reached.add(commit)
+    heads[name] = commit
+  }
+  return heads
+}
+
+/** Names and ids exactly as they stand, unpeeled. */
+export async function listRefs(repo: Repository): Promise<[name: string, id: string][]> {
+  const { out, stderr } = await runGit(repo.git, 'listing refs', [
+    'for-each-ref',
+    '--format=%(objectname) %(refname)',
+  ])
+  // Git drops such a ref with a warning; to us that would look like a deleted branch.
+  const broken = /ignoring broken ref (.*)/.exec(stderr)?.[1]
+  if (broken !== undefined)
+    throw new SyncError('upstream', oneLine(`the ref ${broken} is broken`), {
+      hint: 'run git fsck in the repository',
+    })
+  return parseRefLines(out, ' ')
+}
+
+/** Lines `<id><separator><name>`, from for-each-ref and ls-remote. */
+export function parseRefLines(out: Buffer, separator: ' ' | '\t'): [name: string, id: string][] {
+  const refs: [string, string][] = []
+  for (let at = 0; at < out.length; ) {
+    const newline = out.indexOf(10, at)
+    const end = newline < 0 ? out.length : newline
+    const cut = out.indexOf(separator, at)
+    if (cut > at && cut < end)
+      refs.push([refName(out.subarray(cut + 1, end)), out.toString('latin1', at, cut)])
+    at = end + 1
+  }
+  return refs
+}
+
+/** Git's ref names are bytes. Two that are cleaned to the same text must stay two; no real name holds a tilde. */
+function refName(bytes: Buffer): string {
+  const { text, intact } = decodeText(bytes)
+  return intact ? text : `${text}~${createHash('sha256').update(bytes).digest('hex').slice(0, 8)}`
+}
+
+export function kindOfRef(name: string): RefKind {
+  if (name.startsWith('refs/heads/')) return 'branch'
+  return name.startsWith('refs/tags/') ? 'tag' : 'other'
+}
+
+export function refsOf(heads: Heads): Ref[] {
+  return Object.entries(heads).map(([name, sha]) => ({ name, kind: kindOfRef(name), sha }))
+}
+
+/** HEAD, and the HEADs of linked work trees: `rev-list --all` counts them all. */
+async function headsBesides(repo: Repository): Promise<string[]> {
+  const gitDir = repo.git.gitDir
+  if (gitDir === null) return []
+  const trees = await readdir(join(await commonDirOf(gitDir), 'worktrees')).catch(() => [])
+  return ['HEAD', 'main-worktree/HEAD', ...trees.filter(isPlain).map((id) => `worktrees/${id}/HEAD`)]
+}
+
+function isPlain(id: string): boolean {
+  return /^[\w.-]+$/.test(id)
+}
+
+/** What each name or id leads to: a commit's sha, null for another kind of object, 'gone' when it is not there. */
+async function peel(repo: Repository, names: string[]): Promise<Map<string, string | 'gone' | null>> {
+  const peeled = new Map<string, string | null>()
+  if (names.length === 0) return peeled
+  const commits = await check(
+    repo,
+    names.map((name) => `${name}^{commit}`),
+  )
+  const others = names.filter((_, i) => commits[i] === null)
+  const others2 = await check(repo, others)
+  for (const [i, name] of names.entries()) peeled.set(name, commits[i] ?? null)
+  for (const [i, name] of others.entries()) if (others2[i] === null) peeled.set(name, 'gone')
+  return peeled
+}
+
+/** The ids of those that exist, in order; null for the others. */
+async function check(repo: Repository, names: string[]): Promise<(string | null)[]> {
+  if (names.length === 0) return []
+  const { out } = await runGit(
+    repo.git,
+    'looking up refs',
+    ['cat-file', '--batch-check=%(objectname)', '--buffer'],
+    {
+      input: `${names.join('\n')}\n`,
+    },
+  )
+  const lines = out.toString('latin1').split('\n')
+  return names.map((_, i) => (/^[0-9a-f]+$/.test(lines[i] ?? '') ? (lines[i] as string) : null))
+}
+
+/** Which of these commits the repository still has. */
+export async function present(repo: Repository, shas: readonly string[]): Promise<string[]> {
+  const well = [...new Set(shas)].filter((sha) => new RegExp(`^[0-9a-f]{${repo.idBytes * 2}}$`).test(sha))
+  const found = await check(
+    repo,
+    well.map((sha) => `${sha}^{commit}`),
+  )
+  return well.filter((_, i) => found[i] !== null)
+}

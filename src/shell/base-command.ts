@@ -1,0 +1,109 @@
+import { Command, Flags, type Interfaces } from '@oclif/core'
+import type { Context } from '../core/app/context.ts'
+import type { Config } from '../core/contracts/config.ts'
+import { openContext, readConfig, redactorOf } from '../core/runtime/open.ts'
+import { outcome } from './outcome.ts'
+import { print, printJson, redactWith } from './output.ts'
+import { progressLine } from './progress.ts'
+import { inRounds, type Rounds } from './rounds.ts'
+import { stopSignal } from './stop.ts'
+
+interface Report {
+  exit_code: 0 | 1 | 2
+}
+
+interface Parsed<C extends typeof Command> {
+  flags: Interfaces.InferredFlags<typeof BaseCommand.baseFlags & C['flags']>
+  args: Interfaces.InferredArgs<C['args']>
+}
+
+/** Every command: read the flags, open what it needs, do one thing, print one report, close. */
+export abstract class BaseCommand extends Command {
+  static override baseFlags = {
+    json: Flags.boolean({ summary: 'Print the report as one line of JSON', helpGroup: 'GLOBAL' }),
+    quiet: Flags.boolean({ char: 'q', summary: 'Print nothing on success', helpGroup: 'GLOBAL' }),
+    verbose: Flags.boolean({
+      char: 'v',
+      summary: 'Log decisions too, not only transitions',
+      helpGroup: 'GLOBAL',
+    }),
+    config: Flags.string({
+      char: 'c',
+      summary: 'Configuration file (TOML)',
+      helpValue: 'FILE',
+      helpGroup: 'GLOBAL',
+    }),
+    dsn: Flags.string({
+      summary: 'Database; without one the embedded PostgreSQL is used',
+      helpValue: 'URL',
+      helpGroup: 'GLOBAL',
+    }),
+  }
+
+  private asked: Partial<Interfaces.InferredFlags<typeof BaseCommand.baseFlags>> = {}
+
+  /** Parsed flags and args of the concrete command. */
+  protected async read<C extends typeof Command>(command: C): Promise<Parsed<C>> {
+    const parsed = (await this.parse(command)) as unknown as Parsed<C>
+    this.asked = parsed.flags
+    return parsed
+  }
+
+  protected get request() {
+    const { verbose, config, dsn } = this.asked
+    const flags: Record<string, unknown> = {}
+    if (dsn !== undefined) flags['postgres.dsn'] = dsn
+    if (verbose) flags['log.level'] = 'debug'
+    // A person at a terminal reads the report and the progress line; transitions are for those who collect them.
+    else if (process.stderr.isTTY && !process.env.ENGRAM_SCM_LOG_LEVEL) flags['log.level'] = 'error'
+    return { flags, configFile: config ?? null }
+  }
+
+  /** Opens the context, does the work (once, or in rounds), prints each report, closes. */
+  protected async report<R extends Report>(
+    work: (ctx: Context) => Promise<R>,
+    text: (report: R) => string,
+    rounds?: Rounds,
+  ): Promise<void> {
+    redactWith(redactorOf(readConfig(this.request).config))
+    const progress = progressLine({ enabled: !this.asked.json && !this.asked.quiet })
+    const { ctx, close } = await openContext({ ...this.request, signal: stopSignal, progress: progress.say })
+    try {
+      const show = (report: R) => {
+        progress.clear()
+        this.print(report, text)
+      }
+      outcome.code = rounds
+        ? await inRounds(rounds, () => work(ctx), show, stopSignal)
+        : await once(() => work(ctx), show)
+    } finally {
+      progress.clear()
+      await close()
+    }
+  }
+
+  /** For what needs no database, or manages it: the configuration is enough. */
+  protected async reportWithout<R extends Report>(
+    work: (config: Config, o: { say: (what: string) => void; signal: AbortSignal }) => Promise<R>,
+    text: (report: R) => string,
+  ): Promise<void> {
+    const { config } = readConfig(this.request)
+    redactWith(redactorOf(config))
+    const progress = progressLine({ enabled: !this.asked.json && !this.asked.quiet })
+    const report = await work(config, { say: progress.say, signal: stopSignal })
+    progress.clear()
+    this.print(report, text)
+  }
+
+  protected print<R extends Report>(report: R, text: (report: R) => string): void {
+    if (this.asked.json) printJson(report)
+    else if (!this.asked.quiet || report.exit_code !== 0) print(text(report))
+    outcome.code = report.exit_code
+  }
+}
+
+async function once<R extends Report>(work: () => Promise<R>, show: (report: R) => void) {
+  const report = await work()
+  show(report)
+  return report.exit_code
+}

@@ -1,0 +1,56 @@
+import { SyncError } from '../core/domain/errors.ts'
+import { reportFailure } from './failure.ts'
+
+export interface Rounds {
+  intervalSeconds: number
+  /** 0 = until stopped. */
+  max: number
+  json: boolean
+}
+
+/**
+ * Work, report, rest, again. A failed round is reported and does not end the loop. Stopped by a signal: 0;
+ * `max` rounds done: the worst of them.
+ */
+export async function inRounds<R extends { exit_code: 0 | 1 | 2 }>(
+  rounds: Rounds,
+  work: () => Promise<R>,
+  show: (report: R & { iteration: number }) => void,
+  signal: AbortSignal,
+): Promise<0 | 1 | 2> {
+  let worst: 0 | 1 | 2 = 0
+  for (let iteration = 1; ; iteration++) {
+    const code = await round(iteration)
+    if (signal.aborted) return 0
+    if (code > worst) worst = code
+    if (iteration === rounds.max) return worst
+    await rest(rounds.intervalSeconds * 1000, signal)
+    if (signal.aborted) return 0
+  }
+
+  async function round(iteration: number): Promise<0 | 1 | 2> {
+    try {
+      const report = await work()
+      show({ ...report, iteration })
+      return report.exit_code
+    } catch (error) {
+      if (error instanceof SyncError && ['usage', 'config', 'not_found', 'unsupported'].includes(error.kind))
+        throw error
+      reportFailure(error, { json: rounds.json })
+      return 2
+    }
+  }
+}
+
+function rest(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve()
+    const timer = setTimeout(done, ms)
+    signal.addEventListener('abort', done, { once: true })
+    function done() {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', done)
+      resolve()
+    }
+  })
+}

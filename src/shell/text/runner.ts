@@ -1,0 +1,46 @@
+import type { BackfillReport } from '../../core/contracts/backfill.ts'
+import type { IncrementalReport } from '../../core/contracts/incremental.ts'
+import type { BackfillPreview, IncrementalPreview } from '../../core/contracts/preview.ts'
+import { visible } from '../output.ts'
+import { table } from '../table.ts'
+
+export function incrementalText(r: IncrementalReport): string {
+  const seconds = (Date.parse(r.finished_at) - Date.parse(r.started_at)) / 1000
+  const tail = [r.message, r.error].filter((x) => x !== null).map((x) => `\n  ${visible(x)}`)
+  return `${visible(r.repo)} ${r.job}: ${r.status}, ${count(r.items_synced)} synced in ${seconds.toFixed(1)} s${tail.join('')}`
+}
+
+export function previewIncrementalText(r: IncrementalPreview): string {
+  const lines = [
+    `${visible(r.repo)} ${r.job}: dry run, nothing was written`,
+    `  from      ${r.since ?? 'the beginning'}${r.refetch_since ? ` (reads again from ${r.refetch_since})` : ''}`,
+    `  refs      ${count(r.refs.moved)} of ${count(r.refs.total)} moved`,
+    `  to store  ${r.items_found === null ? 'unknown until fetched' : `${count(r.items_found)} in ${count(r.pages ?? 0)} pages`}`,
+  ]
+  if (r.resumes_job !== null) lines.push(`  resumes   job ${r.resumes_job}`)
+  if (r.message) lines.push(`  ${visible(r.message)}`)
+  return lines.join('\n')
+}
+
+export function backfillText(r: BackfillReport): string {
+  const head = `${visible(r.repo)} ${r.job}: ${r.status}, ${r.success_chunks} of ${r.total_chunks} chunks, ${count(r.total_items_synced)} synced, ${count(r.total_items_skipped)} unchanged`
+  const lines = [head, ...r.errors.map((e) => `  ${visible(e)}`)]
+  if (r.watermark_updated) lines.push(`  watermark ${r.watermark_before ?? 'none'} → ${r.watermark_after}`)
+  if (r.message) lines.push(`  ${visible(r.message)}`)
+  return lines.join('\n')
+}
+
+export function previewBackfillText(r: BackfillPreview): string {
+  const rows = r.chunks.map((c) => [
+    c.chunk_index,
+    c.since,
+    c.until,
+    c.items_found ?? 'unknown until fetched',
+  ])
+  const note = r.message ? `\n${visible(r.message)}` : ''
+  return `${visible(r.repo)} ${r.job}: dry run of ${r.total_chunks} chunks, nothing was written\n${table(['chunk', 'since', 'until', 'to read'], rows)}${note}`
+}
+
+function count(n: number): string {
+  return n.toLocaleString('en')
+}
