@@ -63,7 +63,7 @@ export abstract class BaseCommand extends Command {
   protected async report<R extends Report>(
     work: (ctx: Context) => Promise<R>,
     text: (report: R) => string,
-    rounds?: Rounds,
+    roundsOf?: (config: Config) => Rounds,
   ): Promise<void> {
     redactWith(redactorOf(readConfig(this.request).config))
     const progress = progressLine({ enabled: !this.asked.json && !this.asked.quiet })
@@ -73,6 +73,7 @@ export abstract class BaseCommand extends Command {
         progress.clear()
         this.print(report, text)
       }
+      const rounds = roundsOf?.(ctx.config)
       outcome.code = rounds
         ? await inRounds(rounds, () => work(ctx), show, stopSignal)
         : await once(() => work(ctx), show)

@@ -79,7 +79,7 @@ export function repoAt(dir: string, initArgs: string[] | null = []): TestRepo {
         .trim()
       const from = parents ?? (tip === '' ? [] : [tip])
       const tree = run('', ['mktree'])
-      const dates = { GIT_AUTHOR_DATE: `${date} +0000`, GIT_COMMITTER_DATE: `${date} +0000` }
+      const dates = { GIT_AUTHOR_DATE: `@${date} +0000`, GIT_COMMITTER_DATE: `@${date} +0000` }
       const sha = run(message, ['commit-tree', tree, ...from.flatMap((parent) => ['-p', parent])], dates)
       run('', ['update-ref', ref, sha])
       return sha

@@ -1,6 +1,7 @@
 import { Flags } from '@oclif/core'
 import { previewIncremental } from '../../core/app/preview.ts'
 import { runIncremental } from '../../core/app/run-incremental.ts'
+import type { Config } from '../../core/contracts/config.ts'
 import { BaseCommand } from '../../shell/base-command.ts'
 import { dryRunFlag, jobFlag, lockWaitFlag, repoFlag } from '../../shell/runner-flags.ts'
 import { incrementalText, previewIncrementalText } from '../../shell/text/runner.ts'
@@ -19,10 +20,9 @@ export default class RunnerIncremental extends BaseCommand {
     job: jobFlag,
     loop: Flags.boolean({ summary: 'Go on, round after round' }),
     'loop-interval': Flags.integer({
-      default: 60,
       min: 1,
       max: 86_400,
-      summary: 'Rest between rounds',
+      summary: 'Rest between rounds; 60 if not configured',
       helpValue: 'SECONDS',
     }),
     'max-iterations': Flags.integer({
@@ -39,11 +39,11 @@ export default class RunnerIncremental extends BaseCommand {
     const ask = { repo: flags.repo, job: flags.job, lockWaitSeconds: flags['lock-wait'] }
     if (flags['dry-run']) return this.report((ctx) => previewIncremental(ctx, ask), previewIncrementalText)
 
-    const rounds = {
-      intervalSeconds: flags['loop-interval'],
-      max: flags['max-iterations'] ?? 0,
+    const rounds = ({ scm }: Config) => ({
+      intervalSeconds: flags['loop-interval'] ?? scm.incremental.loop_interval_seconds,
+      max: flags['max-iterations'] ?? scm.incremental.max_iterations,
       json: flags.json,
-    }
+    })
     return this.report((ctx) => runIncremental(ctx, ask), incrementalText, flags.loop ? rounds : undefined)
   }
 }

@@ -5,8 +5,8 @@ import { getKv, swapKv } from '../db/kv.ts'
 import { cursorKvKey, watermarkOf } from '../domain/cursor.ts'
 import { type Json, sha256 } from '../domain/ledger.ts'
 import type { SourceKind } from '../domain/repo.ts'
+import type { Tally } from '../domain/tally.ts'
 import type { Context } from './context.ts'
-import type { Tally } from './store-page.ts'
 
 export const KV_CURSORS = 'scm.sync'
 

@@ -1,5 +1,5 @@
-import { markUnreachable, upsertCommits } from '../db/commits.ts'
-import { type Limits, Rollback, transaction } from '../db/connect.ts'
+import { type CommitPayload, commitPayload, markUnreachable, upsertCommits } from '../db/commits.ts'
+import { type Db, type Limits, Rollback, transaction } from '../db/connect.ts'
 import { completeJob, type HeldJob, renewLease } from '../db/jobs.ts'
 import { closeBatch } from '../db/pages.ts'
 import { rollUpPlan } from '../db/plans.ts'
@@ -7,32 +7,28 @@ import { moveHeads } from '../db/refs.ts'
 import { runSucceeded } from '../db/runs.ts'
 import { bulkReason } from '../domain/bulk.ts'
 import { SyncError } from '../domain/errors.ts'
+import { countsOf, type PageCounts, statsOf, type Tally, tallied } from '../domain/tally.ts'
 import type { Page } from '../sources/source.ts'
 import type { Context } from './context.ts'
 import { landCursor } from './land-cursor.ts'
 
-/** What a run has done so far; its last state is the run's `stats`. */
-export interface Tally {
-  pages: number
-  scanned: number
-  synced: number
-  skipped: number
-  degraded: number
-  sanitized: number
-  bulk: number
-  newestTs: number | null
+/** A page, ready to be stored: what can be computed outside the transaction is. */
+export interface ReadyPage {
+  page: Page
+  payload: CommitPayload
+  counts: PageCounts
 }
 
-export const emptyTally = (): Tally => ({
-  pages: 0,
-  scanned: 0,
-  synced: 0,
-  skipped: 0,
-  degraded: 0,
-  sanitized: 0,
-  bulk: 0,
-  newestTs: null,
-})
+export function readyPage(ctx: Context, page: Page): ReadyPage {
+  let bulk = 0
+  const payload = commitPayload(page.commits, (commit) => {
+    const why = bulkReason(commit, ctx.config.scm.bulk_thresholds)
+    if (why !== null) bulk += 1
+    return why
+  })
+  // The commits are in the payload now; keeping them too would hold the page twice.
+  return { page: { ...page, commits: [] }, payload, counts: { ...countsOf(page.commits), bulk } }
+}
 
 /**
  * One page, one transaction: the fence is checked with row locks, the rows are written, the batch is closed and the
@@ -42,28 +38,24 @@ export const emptyTally = (): Tally => ({
 export async function storePage(
   ctx: Context,
   held: HeldJob,
-  page: Page,
+  ready: ReadyPage,
   before: string,
   tally: Tally,
   limits: Limits,
-) {
+): Promise<{ tally: Tally; nextBatchId: number | null }> {
+  const { page, payload, counts } = ready
   const last = page.landing !== undefined
-  const commits = page.commits.map((c) => {
-    const why = bulkReason(c, ctx.config.scm.bulk_thresholds)
-    return { ...c, isBulk: why !== null, bulkReason: why }
-  })
-
   try {
     return await transaction(ctx.db, limits, async (tx) => {
       if (!(await renewLease(tx, held))) throw new Rollback('lease lost')
 
-      const synced = await upsertCommits(tx, held, commits)
-      const next = tallied(tally, page, synced, commits)
+      const synced = await upsertCommits(tx, held, payload)
+      const next = tallied(tally, counts, synced)
       const { nextBatchId } = await closeBatch(tx, held, {
         beforeToken: before,
         afterToken: page.token,
-        records: commits.length,
-        stats: { synced, skipped: commits.length - synced },
+        records: payload.count,
+        stats: { synced, skipped: payload.count - synced },
         checkpoint: { token: page.token, pages: next.pages, done: page.done },
         pinned: tally.pages === 0 ? page.pinned : null,
         last,
@@ -76,18 +68,12 @@ export async function storePage(
     if (!(cause instanceof Rollback)) throw cause
     // The commit of the last page may have arrived although its answer did not.
     if (last && (await runSucceeded(ctx.db, held.runId)))
-      return { tally: tallied(tally, page, 0, commits), nextBatchId: null }
+      return { tally: tallied(tally, counts, 0), nextBatchId: null }
     throw new SyncError('lease_lost', `job ${held.jobId} is no longer ours: page not stored`)
   }
 }
 
-async function endRun(
-  ctx: Context,
-  tx: Parameters<Parameters<typeof transaction>[2]>[0],
-  held: HeldJob,
-  page: Page,
-  tally: Tally,
-) {
+async function endRun(ctx: Context, tx: Db, held: HeldJob, page: Page, tally: Tally): Promise<void> {
   if (page.landing) {
     await markUnreachable(tx, held.repoId, page.landing.unreachable)
     await moveHeads(tx, held, page.landing.refs, page.landing.moves)
@@ -95,37 +81,4 @@ async function endRun(
   const cursorAfter = await landCursor(ctx, tx, held, tally)
   await completeJob(tx, held, { stats: statsOf(tally), cursorAfter })
   await rollUpPlan(tx, held.planId)
-}
-
-function tallied(tally: Tally, page: Page, synced: number, commits: { isBulk: boolean }[]): Tally {
-  const newest = page.commits.reduce<number | null>(
-    (max, c) =>
-      c.committer.epochSeconds !== null && (max === null || c.committer.epochSeconds > max)
-        ? c.committer.epochSeconds
-        : max,
-    tally.newestTs,
-  )
-  return {
-    pages: tally.pages + 1,
-    scanned: tally.scanned + page.commits.length,
-    synced: tally.synced + synced,
-    skipped: tally.skipped + page.commits.length - synced,
-    degraded: tally.degraded + page.commits.filter((c) => c.degraded !== null).length,
-    sanitized: tally.sanitized + page.commits.filter((c) => c.sanitized.length > 0).length,
-    bulk: tally.bulk + commits.filter((c) => c.isBulk).length,
-    newestTs: newest,
-  }
-}
-
-/** The contract's counter names (sync_runs.counts). */
-function statsOf(t: Tally) {
-  return {
-    synced_count: t.synced,
-    skipped_count: t.skipped,
-    scanned_count: t.scanned,
-    degraded_count: t.degraded,
-    sanitized_count: t.sanitized,
-    bulk_count: t.bulk,
-    pages: t.pages,
-  }
 }

@@ -4,11 +4,13 @@ import { rollUpPlan } from '../db/plans.ts'
 import { backoffSeconds } from '../domain/backoff.ts'
 import { SyncError } from '../domain/errors.ts'
 import type { Repo } from '../domain/repo.ts'
+import { emptyTally, type Tally } from '../domain/tally.ts'
 import type { Reading } from '../sources/source.ts'
 import { type Context, underLease } from './context.ts'
 import { keepLease } from './keep-lease.ts'
+import { oneAhead } from './one-ahead.ts'
 import { askOf } from './open-source.ts'
-import { emptyTally, storePage, type Tally } from './store-page.ts'
+import { readyPage, storePage } from './store-page.ts'
 
 export interface JobReport {
   status: 'success' | 'failed'
@@ -46,13 +48,14 @@ export async function syncJob(
 
     let owned = held
     let before = resume?.token ?? ''
-    for await (const page of reading.pages(ask, resume)) {
+    for await (const ready of oneAhead(reading.pages(ask, resume), (page) => readyPage(ctx, page))) {
+      const { page } = ready
       if (page.restarted) before = ''
       lease.signal.throwIfAborted()
       const stored = await storePage(
         ctx,
         owned,
-        page,
+        ready,
         before,
         tally,
         underLease(ctx, held.leaseSeconds, lease.signal),

@@ -73,13 +73,6 @@ const log = group('Log', {
     flag: '--log-level',
     about: 'The least important line that is written; info tells every transition and no more.',
   }),
-  format: choice({
-    of: ['auto', 'json', 'pretty'],
-    default: 'auto',
-    env: 'ENGRAM_SCM_LOG_FORMAT',
-    flag: '--log-format',
-    about: 'How a line looks on stderr; auto is pretty on a terminal and JSON elsewhere.',
-  }),
 })
 
 const sync = group('Main switch', {

@@ -1,10 +1,24 @@
-import type { Commit, Tier } from '../domain/facts.ts'
+import type { Commit } from '../domain/facts.ts'
 import { TIERS } from '../domain/facts.ts'
 import { type Db, rows } from './connect.ts'
 
-export interface CommitRow extends Commit {
-  isBulk: boolean
-  bulkReason: string | null
+/** A page of commits, written out for the database: made ahead of the transaction that stores it. */
+export interface CommitPayload {
+  commits: string
+  patches: string | null
+  count: number
+}
+
+export function commitPayload(
+  commits: Commit[],
+  bulkReasonOf: (commit: Commit) => string | null,
+): CommitPayload {
+  const patches = commits.flatMap((c) => (c.patch ? [{ key: c.sha, why: c.degraded, ...c.patch }] : []))
+  return {
+    commits: JSON.stringify(commits.map((c) => flat(c, bulkReasonOf(c)))),
+    patches: patches.length === 0 ? null : JSON.stringify(patches),
+    count: commits.length,
+  }
 }
 
 const RANK = (column: string) => `array_position(array['${TIERS.join("', '")}'], ${column})`
@@ -13,13 +27,15 @@ const RANK = (column: string) => `array_position(array['${TIERS.join("', '")}'],
  * Writes a page of commits; returns how many rows really changed. A row is written again only when it says more than
  * before (higher tier), says it differently, or had become unreachable: a re-sync leaves no dead tuples, and a sync at
  * a lower tier takes nothing away.
+ *
+ * json, not jsonb, and nothing for what is null: 22 → 17 µs a row on the server (1,000 rows of 400 B, PostgreSQL 17).
  */
 export async function upsertCommits(
   tx: Db,
   by: { repoId: number; runId: number; batchId: number },
-  commits: CommitRow[],
+  payload: CommitPayload,
 ): Promise<number> {
-  if (commits.length === 0) return 0
+  if (payload.count === 0) return 0
   const [changed] = await rows<{ n: number }>(
     tx,
     'commit_upsert',
@@ -29,7 +45,7 @@ export async function upsertCommits(
               degraded_reason, files_changed, additions, deletions, paths, sanitized, run_id, batch_id)
        select $1, sha, parents, an, ae, to_timestamp(at), az, cn, ce, to_timestamp(ct), cz, message, cardinality(parents) > 1,
               bulk, why, tier, degraded, files, additions, deletions, paths, sanitized, $2, $3
-         from jsonb_to_recordset($4::jsonb) as x(sha text, parents text[], an text, ae text, at float8, az smallint, cn text,
+         from json_to_recordset($4::json) as x(sha text, parents text[], an text, ae text, at float8, az smallint, cn text,
               ce text, ct float8, cz smallint, message text, bulk boolean, why text, tier text, degraded text, files int,
               additions int, deletions int, paths jsonb, sanitized text[])
        on conflict (repo_id, commit_sha) do update
@@ -49,19 +65,13 @@ export async function upsertCommits(
               excluded.committer_name, excluded.committer_email, excluded.ts, excluded.sanitized)
        returning 1)
      select count(*)::int as n from written`,
-    [by.repoId, by.runId, by.batchId, JSON.stringify(commits.map(flat))],
+    [by.repoId, by.runId, by.batchId, payload.commits],
   )
-  await upsertPatches(tx, by, commits)
+  if (payload.patches !== null) await upsertPatches(tx, by, payload.patches)
   return changed?.n ?? 0
 }
 
-async function upsertPatches(
-  tx: Db,
-  by: { repoId: number; runId: number },
-  commits: CommitRow[],
-): Promise<void> {
-  const patches = commits.flatMap((c) => (c.patch ? [{ key: c.sha, why: c.degraded, ...c.patch }] : []))
-  if (patches.length === 0) return
+async function upsertPatches(tx: Db, by: { repoId: number; runId: number }, patches: string): Promise<void> {
   await rows(
     tx,
     'patch_upsert',
@@ -72,7 +82,7 @@ async function upsertPatches(
         set format = excluded.format, content = excluded.content, sha256 = excluded.sha256, size_bytes = excluded.size_bytes,
             degraded_reason = excluded.degraded_reason, run_id = excluded.run_id, updated_at = now()
       where (p.format, p.sha256) is distinct from (excluded.format, excluded.sha256)`,
-    [by.repoId, by.runId, JSON.stringify(patches)],
+    [by.repoId, by.runId, patches],
   )
 }
 
@@ -89,27 +99,28 @@ export async function markUnreachable(tx: Db, repoId: number, shas: string[]): P
   return marked.length
 }
 
-function flat(c: CommitRow): Record<string, unknown> & { tier: Tier } {
+/** Short names and no nulls: what is not written need not be parsed. */
+function flat(c: Commit, bulkReason: string | null): Record<string, unknown> {
   return {
     sha: c.sha,
     parents: c.parents,
     an: c.author.name,
     ae: c.author.email,
-    at: c.author.epochSeconds,
+    at: c.author.epochSeconds ?? undefined,
     az: c.author.offsetMinutes,
     cn: c.committer.name,
     ce: c.committer.email,
-    ct: c.committer.epochSeconds,
+    ct: c.committer.epochSeconds ?? undefined,
     cz: c.committer.offsetMinutes,
     message: c.message,
-    bulk: c.isBulk,
-    why: c.bulkReason,
+    bulk: bulkReason !== null,
+    why: bulkReason ?? undefined,
     tier: c.tier,
-    degraded: c.degraded,
-    files: c.pathCount,
-    additions: c.additions,
-    deletions: c.deletions,
-    paths: c.paths,
-    sanitized: c.sanitized.length > 0 ? c.sanitized : null,
+    degraded: c.degraded ?? undefined,
+    files: c.pathCount ?? undefined,
+    additions: c.additions ?? undefined,
+    deletions: c.deletions ?? undefined,
+    paths: c.paths ?? undefined,
+    sanitized: c.sanitized.length > 0 ? c.sanitized : undefined,
   }
 }

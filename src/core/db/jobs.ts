@@ -1,12 +1,14 @@
 /**
  * The life of a job. Every write of an owner is guarded by the fence it was given, never by the worker's name:
  *
- *   pending | failed | reserved ──hold──▶ running ──complete──▶ completed
- *   running, lease over ─────────hold──▶ running (new run, new fence; the old run fails)
+ *   pending | failed, due ──claim──▶ running (a worker, within the limits)
+ *   pending | failed | reserved ──hold──▶ running (a person's command, by id) ──complete──▶ completed
+ *   running, lease over ──claim, hold──▶ running (new run, new fence; the old run fails)
  *   running ──fail──▶ failed (due later) | dead (attempts used up, or no use in trying again)
  *   running ──give back──▶ pending (attempt not counted)
  *   pending | failed ──cancel──▶ cancelled
  */
+import type pg from 'pg'
 import type { Json } from '../domain/ledger.ts'
 import type { JobType } from '../domain/repo.ts'
 import { type Db, row, rows } from './connect.ts'
@@ -35,6 +37,11 @@ export interface HeldJob {
   pinned: Record<string, string> | null
 }
 
+const HELD = `job_id as "jobId", plan_id as "planId", slice_id as "sliceId", repo_id as "repoId", job_type as "jobType", mode,
+  provenance, operation, expr_hash as "exprHash", schedule_instance_id as "scheduleInstanceId", attempt,
+  max_attempts as "maxAttempts", fence, lease_seconds as "leaseSeconds", run_id as "runId", batch_id as "batchId",
+  spec, checkpoint, pinned`
+
 /**
  * Takes one job and its (repo, job type) lock, fails whatever run was left behind, opens the next run and its first
  * batch at the place where the last unfinished run stood. null: not in one of `from`, held by a live owner, or the
@@ -47,62 +54,42 @@ export async function holdJob(
   return row<HeldJob>(
     db,
     'job_hold',
-    `with job as (
-       select * from ing_task
-        where id = $1 and (status = any($4::text[]) or (status = 'running' and (lease_until < now() or lease_owner = $5)))
-          for update),
-     lock as (
-       insert into scm.sync_locks (repo_id, job_type, locked_by, locked_at, lease_seconds, fence, job_id)
-       select repo_id, job_type, $2, now(), $3, nextval('scm.fence'), id from job
-       on conflict (repo_id, job_type) do update
-          set locked_by = excluded.locked_by, locked_at = excluded.locked_at, lease_seconds = excluded.lease_seconds,
-              fence = excluded.fence, job_id = excluded.job_id
-        where sync_locks.locked_at + make_interval(secs => sync_locks.lease_seconds) < now() or sync_locks.locked_by = $5
-       returning fence, job_id),
-     stale as (
-       update ing_task_run r set status_code = 'FAILED', finished_at = now(), error = 'lease lost: taken over by ' || $2,
-              error_summary_json = jsonb_build_object('error_category', 'lease_lost', 'error_message', 'taken over by ' || $2)
-         from lock where r.task_id = lock.job_id and r.status_code = 'RUNNING' returning r.id),
-     stale_batch as (
-       update ing_task_run_batch b set status_code = 'FAILED', error = 'the run was taken over'
-         from stale where b.run_id = stale.id and b.status_code = 'RUNNING'),
-     last as (
-       select r.attempt_no, r.status_code, r.checkpoint, r.pinned from ing_task_run r join lock on r.task_id = lock.job_id
-        order by r.attempt_no desc limit 1),
-     run as (
-       insert into ing_task_run (task_id, plan_id, slice_id, attempt_no, fence, worker_id, repo_id, job_type, mode,
-              provenance_code, operation_code, expr_hash, window_from, window_to, checkpoint, pinned, correlation_id)
-       select job.id, job.plan_id, job.slice_id, coalesce((select attempt_no from last), 0) + 1, lock.fence, $2, job.repo_id,
-              job.job_type, job.mode, job.provenance_code, job.operation_code, job.expr_hash,
-              (s.slice_spec->'window'->>'from')::timestamptz, (s.slice_spec->'window'->>'to')::timestamptz,
-              (select checkpoint from last where status_code <> 'SUCCEEDED'),
-              (select pinned from last where status_code <> 'SUCCEEDED'), job.correlation_id
-         from job join lock on lock.job_id = job.id join ing_plan_slice s on s.id = job.slice_id
-       returning id, attempt_no, checkpoint, pinned),
-     batch as (
-       insert into ing_task_run_batch (run_id, task_id, slice_id, plan_id, expr_hash, batch_no, before_token, idempotent_key)
-       select run.id, job.id, job.slice_id, job.plan_id, job.expr_hash, 1, token.at,
-              encode(sha256(convert_to(run.id::text || chr(31) || 't' || chr(31) || token.at, 'UTF8')), 'hex')
-         from run, job, lateral (select coalesce(run.checkpoint->>'token', '') as at) token
-       returning id),
-     slice as (
-       update ing_plan_slice s set status_code = 'EXECUTING', updated_at = now()
-         from job join lock on lock.job_id = job.id where s.id = job.slice_id returning s.slice_spec),
-     held as (
-       update ing_task t
-          set status = 'running', attempts = case when t.status in ('dead', 'completed') then 1 else t.attempts + 1 end,
-              started_at = coalesce(t.started_at, now()), finished_at = null, lease_owner = $2, leased_at = now(),
-              lease_seconds = $3, lease_until = now() + make_interval(secs => $3), fence = lock.fence, last_run_id = run.id,
-              active_key = case when t.mode = 'incremental' then t.repo_id || ':' || t.job_type end, updated_at = now()
-         from lock, run where t.id = lock.job_id
-       returning t.*)
-     select held.id as "jobId", held.plan_id as "planId", held.slice_id as "sliceId", held.repo_id as "repoId",
-            held.job_type as "jobType", held.mode, held.provenance_code as provenance, held.operation_code as operation,
-            held.expr_hash as "exprHash", held.schedule_instance_id as "scheduleInstanceId", held.attempts as attempt,
-            held.max_attempts as "maxAttempts", held.fence, held.lease_seconds as "leaseSeconds", run.id as "runId",
-            batch.id as "batchId", slice.slice_spec as spec, run.checkpoint, run.pinned
-       from held, run, batch, slice`,
+    `select ${HELD} from scm.hold_jobs(array[$1::bigint], $2, $3, $4, $5)`,
     [ask.jobId, ask.worker, ask.leaseSeconds, ask.from, ask.deadOwner],
+  )
+}
+
+/** Who claims, what it may have (null = anything), and how much may run at once, by all workers together. */
+export interface Claiming {
+  count: number
+  worker: string
+  leaseSeconds: number
+  jobTypes: string[] | null
+  instances: string[] | null
+  tenants: string[] | null
+  limits: { running: number; perInstance: number; perTenant: number }
+}
+
+/**
+ * Due jobs → held, up to `count`, in one round trip that is a transaction of its own: never call it inside another
+ * one, and least of all beside a completion (measured: deadlocks within seconds). Fair and exact: see scm.claim_jobs.
+ */
+export async function claimJobs(pool: pg.Pool, ask: Claiming): Promise<HeldJob[]> {
+  return rows<HeldJob>(
+    pool,
+    'job_claim',
+    `select ${HELD} from scm.claim_jobs($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+    [
+      ask.count,
+      ask.worker,
+      ask.leaseSeconds,
+      ask.jobTypes,
+      ask.instances,
+      ask.tenants,
+      ask.limits.running,
+      ask.limits.perInstance,
+      ask.limits.perTenant,
+    ],
   )
 }
 
@@ -172,7 +159,8 @@ export async function failJob(
        update ing_task
           set status = case when $4 = 'free' then 'pending' when $4 = 'never' or attempts >= max_attempts then 'dead' else 'failed' end,
               attempts = case when $4 = 'free' then greatest(0, attempts - 1) else attempts end,
-              scheduled_at = now() + make_interval(secs => $5), error_summary_json = $6,
+              -- ±20 %: what failed together does not come back together.
+              scheduled_at = now() + make_interval(secs => $5 * (0.8 + 0.4 * random())), error_summary_json = $6,
               finished_at = case when $4 <> 'free' and ($4 = 'never' or attempts >= max_attempts) then now() end,
               active_key = case when $4 <> 'free' and ($4 = 'never' or attempts >= max_attempts) then null else active_key end,
               lease_owner = null, leased_at = null, lease_until = null, updated_at = now()

@@ -11,8 +11,8 @@ export async function getKv(db: Db, namespace: string, key: string): Promise<unk
 }
 
 /**
- * Writes only over the value the writer started from (null = no row): an operator's edit made meanwhile stays.
- * false when there was one.
+ * Writes only over the value the writer started from (null = no row, or one that holds JSON's null): an operator's
+ * edit made meanwhile stays. false when there was one.
  */
 export async function swapKv(
   db: Db,
@@ -27,7 +27,9 @@ export async function swapKv(
     `with inserted as (
        insert into logbook.kv (namespace, key, value_json)
        select $1, $2, $4::jsonb where $3::jsonb is null
-       on conflict do nothing returning 1),
+       on conflict (namespace, key) do update set value_json = excluded.value_json, updated_at = clock_timestamp()
+        where kv.value_json = 'null'::jsonb
+       returning 1),
      updated as (
        update logbook.kv set value_json = $4::jsonb, updated_at = clock_timestamp()
         where namespace = $1 and key = $2 and value_json = $3::jsonb returning 1)

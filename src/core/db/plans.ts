@@ -48,11 +48,12 @@ export interface NewPlan {
 /**
  * Nothing → trigger, plan, slices and jobs, for any number of plans in one statement. A plan whose key exists is
  * not written again (its trigger is); a job whose key or active key is taken is left out, so `jobs` tells what is new.
+ * Idle workers are woken once, when there is something for them.
  */
 export async function insertPlans(
   db: Db,
   plans: NewPlan[],
-): Promise<{ planKey: string; planId: number; jobs: number }[]> {
+): Promise<{ planKey: string; planId: number; scheduleInstanceId: number; jobs: number }[]> {
   return rows(
     db,
     'plan_insert',
@@ -91,12 +92,15 @@ export async function insertPlans(
               w.job->>'status', case when w.job->>'status' = 'pending' then now() end, w.job->>'activeKey', w.trigger->>'correlationId'
          from wanted w join slice s on s.plan_id = w.plan_id and s.slice_no = w.no order by w.plan_id, w.no
        on conflict do nothing
-       returning plan_id, tenant_id, instance_key),
+       returning plan_id, tenant_id, instance_key, status),
      lane as (
        insert into scm.lanes (tenant_id, instance_key) select distinct tenant_id, instance_key from task
        on conflict do nothing)
-     select p.plan_key as "planKey", p.id as "planId", count(t.plan_id)::int as jobs
-       from plan p left join task t on t.plan_id = p.id group by p.plan_key, p.id`,
+     select p.plan_key as "planKey", p.id as "planId", p.schedule_instance_id as "scheduleInstanceId",
+            count(t.plan_id)::int as jobs,
+            -- Uncorrelated, so once per statement; many notifying transactions would queue for one lock at commit.
+            (select pg_notify('scm_jobs', '') where exists (select from task where status = 'pending'))::text as woke
+       from plan p left join task t on t.plan_id = p.id group by p.plan_key, p.id, p.schedule_instance_id`,
     [JSON.stringify(plans)],
   )
 }

@@ -1,6 +1,5 @@
 /** Keys of the ledger: equal asks have equal keys, different asks never. */
 import { createHash } from 'node:crypto'
-import { type Outcome, sumOf } from './outcome.ts'
 
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json }
 
@@ -64,13 +63,6 @@ export function localised(prototype: Json, field: string, from: string | null, t
       },
     ],
   }
-}
-
-/** Slices' ends → the plan's. */
-export function planStatusOf(slices: string[]): 'READY' | 'COMPLETED' | 'PARTIAL' | 'FAILED' {
-  const outcome: Outcome = sumOf(slices.map((s) => (s === 'SUCCEEDED' ? 'success' : 'failed')))
-  if (slices.some((s) => ['PENDING', 'DISPATCHED', 'EXECUTING'].includes(s))) return 'READY'
-  return outcome === 'success' ? 'COMPLETED' : outcome === 'partial' ? 'PARTIAL' : 'FAILED'
 }
 
 function joined(...parts: string[]): string {

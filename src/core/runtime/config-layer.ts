@@ -29,3 +29,10 @@ export function put(tree: Tree, path: readonly string[], value: unknown): void {
   }
   at[path.at(-1) ?? ''] = value
 }
+
+/** Where a value in force came from. */
+export interface Origin {
+  source: 'default' | 'toml' | 'env' | 'flag'
+  /** file:key, ENV_NAME or --flag; empty for a default. */
+  where: string
+}

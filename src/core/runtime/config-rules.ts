@@ -1,5 +1,5 @@
 import type { Config } from '../contracts/config.ts'
-import type { Origin } from './config.ts'
+import type { Origin } from './config-layer.ts'
 import type { Problem } from './config-problem.ts'
 
 interface Rule {

@@ -2,18 +2,12 @@ import { CONFIG, type Config } from '../contracts/config.ts'
 import { type Group, isKey, isTable, type Placed, pathText } from '../contracts/config-key.ts'
 import { SyncError } from '../domain/errors.ts'
 import { absolutePath, type Lookup, readConfigFile } from './config-file.ts'
-import { type Layer, type Tree, valueAt } from './config-layer.ts'
+import { type Layer, type Origin, type Tree, valueAt } from './config-layer.ts'
 import { type Problem, problemsIn } from './config-problem.ts'
 import { brokenRules } from './config-rules.ts'
 import { exposedSecret, findSecret } from './config-secret.ts'
 import { envLayer, flagLayer, strangersIn } from './config-text.ts'
 import { tomlLayer } from './config-toml.ts'
-
-export interface Origin {
-  source: 'default' | 'toml' | 'env' | 'flag'
-  /** file:key, ENV_NAME or --flag; empty for a default. */
-  where: string
-}
 
 export interface LoadedConfig {
   config: Config

@@ -27,7 +27,7 @@ export async function bringUp(config: Config, o: Surroundings): Promise<Database
 export async function shutDown(config: Config): Promise<DatabaseReport> {
   refuseExternal(config, 'stopped')
   const stopped = await stopServer({ baseDir: embeddedDir(config) })
-  return { ...(await describe(config)), action: stopped ? 'stopped' : null }
+  return { ...(await describe(config)), action: stopped ? 'stopped' : null, exit_code: 0 }
 }
 
 /** Looks, and starts nothing. Exit 1 when nothing runs. */

@@ -65,7 +65,9 @@ export async function openContext(request: Request): Promise<{ ctx: Context; clo
     db,
     config,
     configSnapshot: snapshotOf(config),
-    sources: { git: gitSource(gitSurroundings()) },
+    sources: {
+      git: gitSource({ ...gitSurroundings(), deadlines: { fetch: config.scm.git.timeout_seconds * 1000 } }),
+    },
     log,
     now: () => new Date(),
     newId: randomUUID,

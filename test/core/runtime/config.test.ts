@@ -87,7 +87,6 @@ const ENVIRONMENT: [name: string, text: string, path: string, value: unknown][] 
   ['ENGRAM_PG_DIR', '/pg', 'postgres.embedded_dir', '/pg'],
   ['ENGRAM_SCM_DATA_DIR', '/data', 'storage.data_dir', '/data'],
   ['ENGRAM_SCM_LOG_LEVEL', 'DEBUG', 'log.level', 'debug'],
-  ['ENGRAM_SCM_LOG_FORMAT', 'json', 'log.format', 'json'],
   ['PROJECT_KEY', 'team/a', 'project.project_key', 'team/a'],
   ['SCM_GIT_TIER', 'patch', 'scm.git.tier', 'patch'],
   ['SCM_GIT_PAGE_SIZE', '10', 'scm.git.page_size', 10],

@@ -65,6 +65,22 @@ export const lanes = scm.table(
   (t) => [primaryKey({ name: 'lanes_pkey', columns: [t.tenantId, t.instanceKey] })],
 )
 
+/**
+ * Who leads a duty of which there may be only one (`scheduler`). `term` is issued here and only grows: a leader writes
+ * under its term, so one that slept through its lease changes nothing. A row, because session locks break behind pgbouncer.
+ */
+export const leaders = scm.table(
+  'leaders',
+  {
+    duty: text('duty').primaryKey(),
+    term: long('term').notNull(),
+    heldBy: text('held_by').notNull(),
+    electedAt: instant('elected_at').notNull().default(sql`now()`),
+    leaseUntil: instant('lease_until').notNull(),
+  },
+  () => [check('ck_leader_term', sql`term > 0`)],
+)
+
 /** Who syncs a (repo, job type). No row = free; the row ends by itself at locked_at + lease_seconds. */
 export const locks = scm.table(
   'sync_locks',

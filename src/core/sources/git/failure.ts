@@ -22,7 +22,7 @@ const SIGNS: [RegExp, FailureKind, string | undefined][] = [
   ],
   [/returned error: 429/i, 'rate_limited', undefined],
   [
-    /repository .*not found|returned error: (404|410)|Repository not found|could not be found|not exported|does not appear to be a git repo|not a git repository/i,
+    /repository .*not found|returned error: (404|410)|Repository not found|could not be found|not exported|does not appear to be a git repo|not a git repository|is this a git repository/i,
     'not_found',
     undefined,
   ],

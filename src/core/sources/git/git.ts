@@ -2,9 +2,9 @@ import type { Access, Source } from '../source.ts'
 import type { Deadlines, Git } from './child.ts'
 import { reachOf, type Surroundings, secretsOf } from './environment.ts'
 import { isLocal, locate } from './locate.ts'
-import { upToDateMirror } from './mirror.ts'
-import { readingOf, readingOfNothing } from './reading.ts'
+import { readingOf } from './reading.ts'
 import { readHeads } from './refs.ts'
+import { openRemote } from './remote.ts'
 import { openLocal } from './repository.ts'
 import { surveyOf } from './survey.ts'
 
@@ -37,8 +37,7 @@ export function gitSource(options: Surroundings & { deadlines?: Partial<Deadline
         const repo = await openLocal(git, access.locator)
         return readingOf(repo, await readHeads(repo), access)
       }
-      const mirror = await upToDateMirror(git, access)
-      return mirror === null ? readingOfNothing(access) : readingOf(mirror, await readHeads(mirror), access)
+      return openRemote(git, access)
     },
   }
 }

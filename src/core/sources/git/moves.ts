@@ -3,10 +3,15 @@ import type { Heads, Landing } from '../source.ts'
 import { runGit } from './child.ts'
 import { present, refsOf } from './refs.ts'
 import type { Repository } from './repository.ts'
-import { revListInput } from './walk.ts'
+import { notIn, type Walk, walk } from './walk.ts'
 
 /** How the pinned heads differ from those last stored, and which commits the difference leaves behind. */
-export async function landingOf(repo: Repository, known: Heads, pinned: Heads): Promise<Landing> {
+export async function landingOf(
+  repo: Repository,
+  known: Heads,
+  pinned: Heads,
+  reachable: () => Promise<Walk>,
+): Promise<Landing> {
   const changed = Object.entries(known).filter(([name, sha]) => pinned[name] !== sha)
   const have = new Set(
     await present(
@@ -26,7 +31,11 @@ export async function landingOf(repo: Repository, known: Heads, pinned: Heads): 
   for (const [name, newSha] of Object.entries(pinned))
     if (!Object.hasOwn(known, name)) moves.push({ name, event: 'created', oldSha: null, newSha })
 
-  return { refs: refsOf(pinned), moves, unreachable: await onlyFrom(repo, left, Object.values(pinned)) }
+  return {
+    refs: refsOf(pinned),
+    moves,
+    unreachable: await onlyFrom(repo, left, reachable, Object.values(pinned)),
+  }
 }
 
 async function isAncestor(repo: Repository, old: string, now: string): Promise<boolean> {
@@ -39,11 +48,17 @@ async function isAncestor(repo: Repository, old: string, now: string): Promise<b
   return code === 0
 }
 
-async function onlyFrom(repo: Repository, left: string[], heads: string[]): Promise<string[]> {
-  if (left.length === 0) return []
-  const { out } = await runGit(repo.git, 'listing what is left behind', ['rev-list', '--stdin'], {
-    input: revListInput(left, heads),
-    ms: repo.git.deadlines.read,
-  })
-  return out.toString('latin1').split('\n').filter(Boolean)
+/**
+ * Commits that only old heads lead to. `rev-list left --not heads` alone says too much: where clocks are skewed it stops
+ * before it has seen everything the new heads reach (a slop of 5 commits by date). For new commits that is a harmless
+ * second reading; here it would call living commits dead. So what it says is held against a whole walk.
+ */
+async function onlyFrom(
+  repo: Repository,
+  left: string[],
+  reachable: () => Promise<Walk>,
+  heads: string[],
+): Promise<string[]> {
+  const maybe = await walk(repo, left, heads)
+  return maybe.length === 0 ? [] : notIn(maybe, await reachable())
 }

@@ -1,3 +1,4 @@
+import { SyncError } from '../../domain/errors.ts'
 import { type Child, startGit } from './child.ts'
 import type { Repository } from './repository.ts'
 import { Scanner } from './scanner.ts'
@@ -41,7 +42,8 @@ export function perCommit<T>(
   const send = (child: Child, shas: readonly string[]): void =>
     child.write(shas.map((sha) => `${sha}\n${mark}\n`).join(''))
 
-  const stop = async (): Promise<void> => {
+  let stopped = false
+  const end = async (): Promise<void> => {
     const was = running
     running = null
     await was?.child.stop()
@@ -54,6 +56,8 @@ export function perCommit<T>(
       if (running !== null) send(running.child, shas)
     },
     next: async () => {
+      // A page being read ahead must not start what its consumer, who left, has just stopped.
+      if (stopped) throw new SyncError('cancelled', 'reading changes: cancelled')
       if (running === null) {
         const child = startGit(repo.git, 'reading changes', args)
         running = { child, bytes: new Scanner(child) }
@@ -64,14 +68,17 @@ export function perCommit<T>(
       try {
         return await parse(sha, running.bytes)
       } catch (error) {
-        await stop()
+        await end()
         throw error
       }
     },
     pass: async () => {
-      await stop()
+      await end()
       head++
     },
-    stop,
+    stop: () => {
+      stopped = true
+      return end()
+    },
   }
 }

@@ -61,7 +61,8 @@ export function readingOf(repo: Repository, heads: Heads, access: Access): Readi
       for await (const { commits, done, token } of batches(repo, order, start, access)) {
         const page: Page = { commits, token, pinned, done, total: order.length }
         if (done === order.length)
-          page.landing = ask.window === 'new' ? await landingOf(repo, ask.known, pinned) : null
+          page.landing =
+            ask.window === 'new' ? await landingOf(repo, ask.known, pinned, () => wholeWalk(pinned)) : null
         yield page
       }
     },

@@ -56,6 +56,11 @@ export async function listRefs(repo: Repository): Promise<[name: string, id: str
   return parseRefLines(out, ' ')
 }
 
+/** What a server says it has. Peeled ids of annotated tags come as `name^{}`. */
+export interface Remote {
+  refs: [name: string, id: string][]
+}
+
 /** Lines `<id><separator><name>`, from for-each-ref and ls-remote. */
 export function parseRefLines(out: Buffer, separator: ' ' | '\t'): [name: string, id: string][] {
   const refs: [string, string][] = []
@@ -98,7 +103,7 @@ function isPlain(id: string): boolean {
 }
 
 /** What each name or id leads to: a commit's sha, null for another kind of object, 'gone' when it is not there. */
-async function peel(repo: Repository, names: string[]): Promise<Map<string, string | 'gone' | null>> {
+export async function peel(repo: Repository, names: string[]): Promise<Map<string, string | 'gone' | null>> {
   const peeled = new Map<string, string | null>()
   if (names.length === 0) return peeled
   const commits = await check(
@@ -106,9 +111,9 @@ async function peel(repo: Repository, names: string[]): Promise<Map<string, stri
     names.map((name) => `${name}^{commit}`),
   )
   const others = names.filter((_, i) => commits[i] === null)
-  const others2 = await check(repo, others)
+  const found = await check(repo, others)
   for (const [i, name] of names.entries()) peeled.set(name, commits[i] ?? null)
-  for (const [i, name] of others.entries()) if (others2[i] === null) peeled.set(name, 'gone')
+  for (const [i, name] of others.entries()) if (found[i] === null) peeled.set(name, 'gone')
   return peeled
 }
 

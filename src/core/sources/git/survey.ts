@@ -1,9 +1,10 @@
 import type { Access, Ask, Heads, Survey } from '../source.ts'
 import { type Git, runGit } from './child.ts'
 import { isLocal } from './locate.ts'
-import { headsOfRemote, listRemote, mirrorDir, openMirror } from './mirror.ts'
+import { mirrorDir, openMirror } from './mirror.ts'
 import { refuseVanished } from './reading.ts'
-import { present, readHeads } from './refs.ts'
+import { peel, present, readHeads } from './refs.ts'
+import { headsOfRemote, listRemote } from './remote.ts'
 import { openLocal, type Repository } from './repository.ts'
 import { between, freshOrSince, revListInput, type Walk, walk } from './walk.ts'
 
@@ -18,9 +19,11 @@ export async function surveyOf(git: Git, access: Access, asks: Ask[]): Promise<S
     heads = headsOfRemote(await listRemote(git, access.locator))
     repo = await openMirror(git, mirrorDir(access))
   }
+  const peeled = repo === null ? null : await peel(repo, [...new Set(Object.values(heads))])
+  for (const [name, id] of Object.entries(heads)) if (peeled?.get(id) === null) delete heads[name]
 
   const shas = [...new Set(Object.values(heads))]
-  const atHand = repo !== null && (await present(repo, shas)).length === shas.length ? repo : null
+  const atHand = shas.every((sha) => peeled?.get(sha) === sha) ? repo : null
   let whole: Promise<Walk> | null = null
   const wholeWalk = (repo: Repository): Promise<Walk> => {
     whole ??= walk(repo, shas, [])

@@ -115,6 +115,14 @@ function pick(all: Walk, keep: (i: number) => boolean): Order {
   return { length, sha: (i) => all.sha(indexes[i] as number) }
 }
 
+/** The commits of `some` that `all` does not hold. */
+export function notIn(some: Walk, all: Walk): string[] {
+  const isWanted = membersOf(some)
+  const found = new Set<string>()
+  for (let i = 0; i < all.length; i++) if (isWanted(all, i)) found.add(all.sha(i))
+  return Array.from({ length: some.length }, (_, i) => some.sha(i)).filter((sha) => !found.has(sha))
+}
+
 /** Open addressing over the ids' own first bytes: a Set of strings would cost ten times the walk. */
 function membersOf(set: Walk): (of: Walk, i: number) => boolean {
   const mask = 2 ** Math.ceil(Math.log2(set.length * 2 + 2)) - 1

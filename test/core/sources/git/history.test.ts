@@ -75,7 +75,7 @@ test('each poll brings exactly what is new, and the sum is everything, whatever 
     const landing = pages.at(-1)?.landing
     const reachable = new Set(truth)
     for (const sha of landing?.unreachable ?? [])
-      expect([before.has(sha), reachable.has(sha)]).toEqual([true, false])
+      expect([seed, before.has(sha), reachable.has(sha)]).toEqual([seed, true, false])
     for (const move of landing?.moves ?? []) {
       expect(move.oldSha).toBe(known[move.name] ?? null)
       expect(move.newSha).toBe(heads[move.name] ?? null)
@@ -126,6 +126,19 @@ test('a late merge is new although it is old, and moving refs are told apart', a
   const move = fourth.pages.at(-1)?.landing?.moves.find(({ name }) => name === 'refs/heads/main')
   expect(move).toMatchObject({ event: 'forced', oldSha: merge })
   expect(fourth.pages.at(-1)?.landing?.unreachable).toEqual([])
+})
+
+test('skewed clocks make nothing unreachable that is not', async () => {
+  // git rev-list's own answer to "reachable from old, not from main" is wrong for this history
+  const repo = makeRepo()
+  const shared = repo.commit('shared', { date: 2_000_000_000 })
+  let tip = shared
+  for (let i = 0; i < 20; i++) tip = repo.commit(`${i}`, { date: 1_000_000_000 + i })
+  const old = repo.commit('old', { branch: 'side', parents: [shared], date: 1_999_999_999 })
+  const { heads } = await sync(repo)
+  repo.git('update-ref', '-d', 'refs/heads/side')
+  expect(repo.all(old, '--not', tip)).toEqual([old, shared].sort())
+  expect((await sync(repo, heads)).pages.at(-1)?.landing?.unreachable).toEqual([old])
 })
 
 test('known heads that nobody has exclude nothing', async () => {

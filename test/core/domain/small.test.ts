@@ -1,0 +1,56 @@
+import { expect, test } from 'vitest'
+import { backoffSeconds } from '../../../src/core/domain/backoff.ts'
+import { bulkReason } from '../../../src/core/domain/bulk.ts'
+import { SyncError } from '../../../src/core/domain/errors.ts'
+import type { Commit } from '../../../src/core/domain/facts.ts'
+import { exitCodeOf, type Outcome, sumOf } from '../../../src/core/domain/outcome.ts'
+import { maskUserinfo, parseRepoRef } from '../../../src/core/domain/repo.ts'
+
+test.each<[outcomes: Outcome[], sum: Outcome, code: number]>([
+  [[], 'skipped', 2],
+  [['success', 'success'], 'success', 0],
+  [['success', 'failed'], 'partial', 1],
+  [['partial', 'failed'], 'partial', 1],
+  [['failed', 'failed'], 'failed', 2],
+  [['success', 'cancelled'], 'cancelled', 2],
+])('%j come to %s, exit %i', (outcomes, sum, code) => {
+  expect(sumOf(outcomes)).toBe(sum)
+  expect(exitCodeOf(sum)).toBe(code)
+})
+
+test.each<[changes: Partial<Commit>, why: string | null]>([
+  [{ additions: 600, deletions: 400 }, null],
+  [{ additions: 600, deletions: 401 }, 'total_changes:1001>1000'],
+  [{ pathCount: 50 }, null],
+  [{ pathCount: 51 }, 'files_changed:51>50'],
+  [{ additions: null, deletions: null, pathCount: null }, null],
+])('%j is bulk because of %s: strictly greater', (changes, why) => {
+  expect(bulkReason(changes as Commit, { git_total_changes: 1000, git_files_changed: 50 })).toBe(why)
+})
+
+test.each([
+  ['rate_limited', 1, 120],
+  ['network', 1, 60],
+  ['network', 3, 240],
+  ['upstream', 10, 3600],
+  ['bug', 1, 60],
+] as const)('after %s, attempt %i, a job rests %i s', (kind, attempt, seconds) => {
+  expect(backoffSeconds(kind, attempt)).toBe(seconds)
+})
+
+test('a repository is kind and id, cut at the first colon', () => {
+  expect(parseRepoRef('svn:https://svn.example.com/repo')).toEqual({
+    kind: 'svn',
+    id: 'https://svn.example.com/repo',
+  })
+  expect(parseRepoRef(' GitLab : 123 ')).toEqual({ kind: 'gitlab', id: '123' })
+  for (const bad of ['', 'git', 'git:', ':x', 'hg:x', '/srv/x'])
+    expect(() => parseRepoRef(bad)).toThrow(SyncError)
+})
+
+test('what stands before an @ in a URL is never in a message', () => {
+  expect(maskUserinfo('https://user:secret@host/x and ssh://git@h')).toBe(
+    'https://***@host/x and ssh://***@h',
+  )
+  expect(() => parseRepoRef('https://user:secret@host/x')).toThrow(/^(?!.*secret)/)
+})

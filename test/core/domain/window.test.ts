@@ -1,0 +1,87 @@
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { SyncError } from '../../../src/core/domain/errors.ts'
+import { chunksOf, parseInstant, windowWished } from '../../../src/core/domain/window.ts'
+
+const now = new Date('2025-01-31T12:34:56.789Z')
+const HOUR = 3_600_000
+
+test.each<[why: string, text: string, at: string]>([
+  ['a date alone is its midnight in UTC', '2025-01-31', '2025-01-31T00:00:00.000Z'],
+  ['Z', '2025-01-31T10:00:00Z', '2025-01-31T10:00:00.000Z'],
+  ['an offset is applied, not dropped', '2025-01-31T10:00:00+08:00', '2025-01-31T02:00:00.000Z'],
+  ['an offset without a colon', '2025-01-31T10:00:00-0330', '2025-01-31T13:30:00.000Z'],
+  ['no zone means UTC', '2025-01-31T10:00:00', '2025-01-31T10:00:00.000Z'],
+  ['a blank for T', '2025-01-31 10:00', '2025-01-31T10:00:00.000Z'],
+  ['fractions down to milliseconds', '2025-01-31T10:00:00.123456Z', '2025-01-31T10:00:00.123Z'],
+  ['a leap day', '2024-02-29', '2024-02-29T00:00:00.000Z'],
+])('%s', (_why, text, at) => {
+  expect(parseInstant(text, '--since').toISOString()).toBe(at)
+})
+
+test.each([
+  '',
+  'yesterday',
+  '2025-02-30',
+  '2025-13-01',
+  '2025-01-31T25:00:00Z',
+  '1738300000',
+  '2025-1-1',
+  '20250131',
+  '2025-01-31T10:00:00+8',
+  'NaN',
+  '2025-01-31Tnow',
+])('refuses %j as a time', (text) => {
+  expect(() => parseInstant(text, '--since')).toThrow(SyncError)
+})
+
+test.each<[why: string, wish: Parameters<typeof windowWished>[0], since: string, until: string]>([
+  ['the last 24 hours end now', { lastHours: 24 }, '2025-01-30T12:34:56.789Z', now.toISOString()],
+  ['days are 24 hours', { lastDays: 7 }, '2025-01-24T12:34:56.789Z', now.toISOString()],
+  ['nothing said: the default', {}, '2025-01-30T12:34:56.789Z', now.toISOString()],
+  ['--since alone ends now', { since: '2025-01-31' }, '2025-01-31T00:00:00.000Z', now.toISOString()],
+  [
+    '--until alone begins the default before it',
+    { until: '2025-01-10' },
+    '2025-01-09T00:00:00.000Z',
+    '2025-01-10T00:00:00.000Z',
+  ],
+])('%s', (_why, wish, since, until) => {
+  const window = windowWished(wish, now, 24)
+  expect([window.since.toISOString(), window.until.toISOString()]).toEqual([since, until])
+})
+
+test('a window that ends where it begins, or before, is refused', () => {
+  expect(() => windowWished({ since: '2025-01-02', until: '2025-01-02' }, now, 24)).toThrow(/not before/)
+  expect(() => windowWished({ since: '2025-02-01' }, now, 24)).toThrow(/not before/)
+})
+
+test.each([
+  [24, 6],
+  [1, 1],
+  [4, 1],
+  [5, 2],
+  [31 * 24, 186],
+])('the last %i hours are %i chunks of four hours', (hours, chunks) => {
+  expect(chunksOf(windowWished({ lastHours: hours }, now, 24), 4)).toHaveLength(chunks)
+})
+
+test('chunks tile their window without gap or overlap, whatever it is', () => {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 1, max: 2_000 }),
+      fc.integer({ min: 1, max: 48 }),
+      fc.integer({ min: 0, max: HOUR }),
+      (hours, step, odd) => {
+        const window = { since: new Date(0), until: new Date(hours * HOUR + odd) }
+        const chunks = chunksOf(window, step)
+        expect(chunks[0]?.since).toEqual(window.since)
+        expect(chunks.at(-1)?.until).toEqual(window.until)
+        for (const [i, c] of chunks.entries()) {
+          expect(c.until > c.since).toBe(true)
+          if (i > 0) expect(c.since).toEqual(chunks[i - 1]?.until)
+        }
+      },
+    ),
+  )
+})

@@ -1,0 +1,41 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+import { hostname, tmpdir } from 'node:os'
+import type pg from 'pg'
+import { pino } from 'pino'
+import type { Context } from '../../src/core/app/context.ts'
+import { loadConfig } from '../../src/core/runtime/config.ts'
+import { gitSource } from '../../src/core/sources/git/git.ts'
+
+export interface Wishes extends Partial<Omit<Context, 'db' | 'config'>> {
+  /** By TOML path: { 'scm.git.page_size': 3 }. */
+  settings?: Record<string, unknown>
+  /** Seconds. Shorter than an operator may set, where a test has to wait for a lease. */
+  lease?: number
+}
+
+/** What the program would run with and no configuration at all, on a database of the test's own. */
+export function contextOn(db: pg.Pool, { settings = {}, lease, ...more }: Wishes = {}): Context {
+  const { config } = loadConfig({ env: {}, flags: settings, file: null, cwd: tmpdir(), configHome: null })
+  const { scm } = config
+  return {
+    db,
+    config: lease
+      ? { ...config, scm: { ...scm, worker: { ...scm.worker, lease_seconds: lease } } }
+      : config,
+    configSnapshot: {},
+    sources: { git: gitSource({ path: process.env.PATH ?? '', home: null }) },
+    log: pino({ level: 'silent' }),
+    now: () => new Date(),
+    newId: randomUUID,
+    signal: new AbortController().signal,
+    worker: workerName(),
+    cacheDir: tmpdir(),
+    progress: () => {},
+    ...more,
+  }
+}
+
+/** As the program makes it; with the pid of a dead process it is a dead worker of this host. */
+export function workerName(pid = process.pid): string {
+  return `${hostname().slice(0, 16)}-${pid}-${randomBytes(4).toString('hex')}`
+}

@@ -1,0 +1,24 @@
+import { gitSource } from '../../src/core/sources/git/git.ts'
+import type { Page, Source } from '../../src/core/sources/source.ts'
+
+/** The real git source, with a look at every page before it is handed over: the look may throw, wait or change it. */
+export function watched(look: (page: Page, n: number) => unknown): { git: Source } {
+  const real = gitSource({ path: process.env.PATH ?? '', home: null })
+  return {
+    git: {
+      ...real,
+      open: async (access) => {
+        const reading = await real.open(access)
+        return {
+          pages: async function* (ask, resume) {
+            let n = 0
+            for await (const page of reading.pages(ask, resume)) {
+              await look(page, n++)
+              yield page
+            }
+          },
+        }
+      },
+    },
+  }
+}
