@@ -87,16 +87,15 @@ async function upsertPatches(tx: Db, by: { repoId: number; runId: number }, patc
 }
 
 /** Nothing reaches these any more. They stay: what was once merged and then rewritten is history too. */
-export async function markUnreachable(tx: Db, repoId: number, shas: string[]): Promise<number> {
-  if (shas.length === 0) return 0
-  const marked = await rows(
+export async function markUnreachable(tx: Db, repoId: number, shas: string[] | 'all'): Promise<void> {
+  if (shas.length === 0) return
+  await rows(
     tx,
     'commit_unreachable',
     `update scm.git_commits set unreachable_since = now(), updated_at = now()
-      where repo_id = $1 and commit_sha = any($2::text[]) and unreachable_since is null returning 1`,
-    [repoId, shas],
+      where repo_id = $1 and ($2::text[] is null or commit_sha = any($2::text[])) and unreachable_since is null`,
+    [repoId, shas === 'all' ? null : shas],
   )
-  return marked.length
 }
 
 /** Short names and no nulls: what is not written need not be parsed. */

@@ -39,10 +39,10 @@ export interface Commit {
   /** What was really read; below the tier asked for when `degraded` says why. */
   tier: Tier
   degraded: string | null
-  /** Null below tier paths. The list is cut at MAX_PATHS; `pathCount` is the true number. */
+  /** Null below tier paths, and of a merge: its changes are those of the commits it joins. The list is cut at MAX_PATHS; `pathCount` is the true number. */
   paths: ChangedPath[] | null
   pathCount: number | null
-  /** Null below tier numstat. */
+  /** Null below tier numstat, and of a merge. */
   additions: number | null
   deletions: number | null
   patch: Patch | null

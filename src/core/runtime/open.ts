@@ -79,27 +79,16 @@ export async function openContext(request: Request): Promise<{ ctx: Context; clo
   return { ctx, close }
 }
 
-/** All that git may see of the environment. */
+/** All that git may see of the environment; what of `network` it really gets, the git source decides. */
 function gitSurroundings() {
-  const proxy: Record<string, string> = {}
-  for (const name of [
-    'http_proxy',
-    'https_proxy',
-    'no_proxy',
-    'HTTPS_PROXY',
-    'NO_PROXY',
-    'GIT_SSL_CAINFO',
-    'SSL_CERT_FILE',
-    'SSL_CERT_DIR',
-  ]) {
-    const value = process.env[name]
-    if (value) proxy[name] = value
-  }
+  const network = Object.fromEntries(
+    Object.entries(process.env).filter((e): e is [string, string] => /_proxy$|^(GIT_)?SSL_/i.test(e[0])),
+  )
   return {
     path: process.env.PATH ?? '/usr/bin:/bin',
     home: process.env.HOME ?? null,
     sshAuthSock: process.env.SSH_AUTH_SOCK ?? null,
-    proxy,
+    network,
   }
 }
 

@@ -1,7 +1,5 @@
 import type { Commit, Ref, RefMove, Tier } from '../domain/facts.ts'
-
-export const JOB_TYPES = ['commits', 'mrs', 'reviews'] as const
-export type JobType = (typeof JOB_TYPES)[number]
+import type { JobType } from '../domain/repo.ts'
 
 /** Ref name → commit: what a repository looked like at one instant. */
 export type Heads = Record<string, string>
@@ -23,8 +21,8 @@ export interface Resume {
 export interface Landing {
   refs: Ref[]
   moves: RefMove[]
-  /** Commits that no ref reaches any more. */
-  unreachable: string[]
+  /** Commits that no ref reaches any more; `all` when there are no refs left. */
+  unreachable: string[] | 'all'
 }
 
 /** One page: stored in one transaction, or not at all. */

@@ -6,7 +6,8 @@ export interface Surroundings {
   path: string
   home: string | null
   sshAuthSock?: string | null
-  proxy?: Record<string, string>
+  /** Proxies and certificate authorities, under the environment's own names. */
+  network?: Record<string, string>
 }
 
 /** The one upstream a child may contact. */
@@ -116,8 +117,9 @@ export function environmentOf(
   }
   if (reach?.scheme === 'ssh') Object.assign(env, sshEnvironment(surroundings))
   if (reach?.scheme === 'https' || reach?.scheme === 'http') {
-    for (const [name, value] of Object.entries(surroundings.proxy ?? {}))
-      if (/^(https?|all|no)_proxy$/i.test(name)) env[name] = value
+    for (const [name, value] of Object.entries(surroundings.network ?? {}))
+      if (/^((https?|all|no)_proxy|GIT_SSL_CAINFO|GIT_SSL_CAPATH|SSL_CERT_(FILE|DIR))$/i.test(name))
+        env[name] = value
   }
   return env
 }

@@ -12,6 +12,7 @@ export async function landingOf(
   pinned: Heads,
   reachable: () => Promise<Walk>,
 ): Promise<Landing> {
+  if (Object.keys(pinned).length === 0) return vanished(known)
   const changed = Object.entries(known).filter(([name, sha]) => pinned[name] !== sha)
   const have = new Set(
     await present(
@@ -36,6 +37,17 @@ export async function landingOf(
     moves,
     unreachable: await onlyFrom(repo, left, reachable, Object.values(pinned)),
   }
+}
+
+/** No ref is left: every one that was known is deleted, and nothing leads to any commit. */
+export function vanished(known: Heads): Landing {
+  const moves = Object.entries(known).map(([name, oldSha]) => ({
+    name,
+    event: 'deleted' as const,
+    oldSha,
+    newSha: null,
+  }))
+  return { refs: [], moves, unreachable: moves.length === 0 ? [] : 'all' }
 }
 
 async function isAncestor(repo: Repository, old: string, now: string): Promise<boolean> {

@@ -3,13 +3,13 @@ import type { Commit } from '../../domain/facts.ts'
 import type { Access, Ask, Heads, Page, Reading, Resume } from '../source.ts'
 import { readCommits } from './commits.ts'
 import { readDetails } from './details.ts'
-import { landingOf } from './moves.ts'
+import { landingOf, vanished } from './moves.ts'
 import { present } from './refs.ts'
 import type { Repository } from './repository.ts'
 import { between, freshOrSince, type Order, type Walk, walk } from './walk.ts'
 
 /** Bytes of messages, paths or patches after which a page ends early: two pages are in memory at a time. */
-const PAGE_BYTES = 8 * 1024 * 1024
+const PAGE_BYTES = 4 * 1024 * 1024
 
 /**
  * Reads from one snapshot. `heads` is what the repository was when it was opened; every walk starts there, or at the
@@ -54,12 +54,15 @@ export function readingOf(repo: Repository, heads: Heads, access: Access): Readi
     pages: async function* (ask, resume) {
       const again = resume === null ? null : await resumed(ask, resume)
       const pinned = again === null || resume === null ? heads : resume.pinned
-      if (ask.window === 'new') refuseVanished(ask.known, pinned, access.locator)
+      refuseVanished(ask, pinned, access.locator)
+      let lost = resume !== null && again === null
       const [order, start] = again ?? [await orderOf(ask, pinned), 0]
       access.say(`reading ${order.length - start} commits`)
 
       for await (const { commits, done, token } of batches(repo, order, start, access)) {
         const page: Page = { commits, token, pinned, done, total: order.length }
+        if (lost) page.restarted = true
+        lost = false
         if (done === order.length)
           page.landing =
             ask.window === 'new' ? await landingOf(repo, ask.known, pinned, () => wholeWalk(pinned)) : null
@@ -73,17 +76,22 @@ export function readingOf(repo: Repository, heads: Heads, access: Access): Readi
 export function readingOfNothing(access: Access): Reading {
   return {
     pages: async function* (ask) {
-      if (ask.window === 'new') refuseVanished(ask.known, {}, access.locator)
-      const landing = ask.window === 'new' ? { refs: [], moves: [], unreachable: [] } : null
+      refuseVanished(ask, {}, access.locator)
+      const landing = ask.window === 'new' ? vanished(ask.known) : null
       yield { commits: [], token: '0:', pinned: {}, done: 0, total: 0, landing }
     },
   }
 }
 
-/** A repository that had refs and has none is far more often an accident upstream than a wish to forget everything. */
-export function refuseVanished(known: Heads, now: Heads, locator: string): void {
-  if (Object.keys(now).length > 0 || Object.keys(known).length === 0) return
-  throw new SyncError('anomaly', `${locator} has no refs any more, it had ${Object.keys(known).length}`, {
+/**
+ * A repository that had refs and has none is far more often an accident upstream than a wish to forget everything. An
+ * operator who deleted the cursor has said that it is one.
+ */
+export function refuseVanished(ask: Ask, now: Heads, locator: string): void {
+  if (ask.window !== 'new' || ask.refetchSince === 'beginning' || Object.keys(now).length > 0) return
+  const had = Object.keys(ask.known).length
+  if (had === 0) return
+  throw new SyncError('anomaly', `${locator} has no refs any more, it had ${had}`, {
     hint: 'if it was really emptied, delete its cursor row: the next sync then starts afresh',
   })
 }

@@ -47,7 +47,7 @@ export async function surveyOf(git: Git, access: Access, asks: Ask[]): Promise<S
 
   const surveys: Survey[] = []
   for (const ask of asks) {
-    if (ask.window === 'new') refuseVanished(ask.known, heads, access.locator)
+    refuseVanished(ask, heads, access.locator)
     const items = await count(ask)
     const moved = ask.window === 'new' ? movedOf(heads, ask.known) : 0
     const note = items === null ? 'the commits are not fetched yet, so they cannot be counted' : null

@@ -108,7 +108,7 @@ test('git gets nothing of our environment but what was named', async () => {
       path,
       home: '/home/somebody',
       sshAuthSock: '/run/agent',
-      proxy: { https_proxy: 'http://p', EVIL: '1' },
+      network: { https_proxy: 'http://p', EVIL: '1' },
     })
     expect(shasOf(await readPages(accessTo(repo.dir, { tier: 'patch' }), EVERYTHING, null, by))).toHaveLength(
       1,

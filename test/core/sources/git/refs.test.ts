@@ -141,3 +141,20 @@ test('a survey counts without reading and leaves no trace', async () => {
     { items: 1, refs: { total: 1, moved: 0 }, note: null },
   ])
 })
+
+test('a repository emptied on purpose is forgotten ref by ref once its cursor was deleted, and not before', async () => {
+  const repo = makeRepo()
+  const sha = repo.commit('x')
+  repo.git('update-ref', '-d', 'refs/heads/main')
+  const known = { 'refs/heads/main': sha }
+
+  await expect(
+    readPages(accessTo(repo.dir), { window: 'new', known, refetchSince: null }),
+  ).rejects.toMatchObject({ kind: 'anomaly' })
+  const [page] = await readPages(accessTo(repo.dir), { window: 'new', known, refetchSince: 'beginning' })
+  expect(page?.landing).toEqual({
+    refs: [],
+    moves: [{ name: 'refs/heads/main', event: 'deleted', oldSha: sha, newSha: null }],
+    unreachable: 'all',
+  })
+})
