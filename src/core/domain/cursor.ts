@@ -55,15 +55,18 @@ export function readCursor(kvWatermark: string | null, audited: AuditedCursor | 
     : { watermark: value, refetchSince: null, edit: { direction: 'FORWARD', value, reason: 'force_forward' } }
 }
 
+/** Two clocks may differ, and an operator may round up; no sync can have reached a mark further ahead than this. */
+const AHEAD_MS = 24 * 3_600_000
+
 /**
- * The watermark of a kv value in any form an operator may have left: a string, an object with `watermark` as a
- * string, or something unreadable, which counts as missing (a full re-read is safe, a wrong mark is not).
+ * The watermark of a kv value in any form an operator may have left: a string, or an object with `watermark` as a
+ * string. Anything unreadable, or more than a day in the future, counts as missing: a full re-read is safe, a wrong
+ * mark is not (the audited cursor would be lifted to it and could never come back).
  */
-export function watermarkOf(value: unknown): string | null {
-  if (typeof value === 'string') return instantOf(value) && value
-  if (value === null || typeof value !== 'object') return null
-  const watermark = (value as Record<string, unknown>).watermark
-  return typeof watermark === 'string' && instantOf(watermark) ? watermark : null
+export function watermarkOf(value: unknown, now: Date): string | null {
+  const text = typeof value === 'string' ? value : (value as { watermark?: unknown } | null)?.watermark
+  const instant = typeof text === 'string' ? instantOf(text) : null
+  return instant === null || instant.getTime() > now.getTime() + AHEAD_MS ? null : (text as string)
 }
 
 /** The runbook's key: `gitlab_cursor:7`, `gitlab_mr_cursor:7`, `svn_cursor:7`, `git_cursor:7`. */

@@ -74,8 +74,11 @@ test.each<[value: unknown, watermark: string | null]>([
   [{ watermark: '' }, null],
   [[], null],
   [17, null],
+  [{ watermark: '2025-02-01T23:59:59Z' }, '2025-02-01T23:59:59Z'],
+  [{ watermark: '2025-02-02T00:00:01Z' }, null],
+  [{ watermark: '2099-01-01' }, null],
 ])('a kv value %j has watermark %j: what cannot be read counts as missing', (value, watermark) => {
-  expect(watermarkOf(value)).toBe(watermark)
+  expect(watermarkOf(value, new Date(FEB))).toBe(watermark)
 })
 
 test('keys are the runbook’s', () => {

@@ -239,7 +239,6 @@ const TOML: [line: string, path: string, value: unknown][] = [
   ['scm.backfill.repair_window_hours = 48', 'scm.backfill.repair_window_hours', 48],
   ['scm.backfill.chunk_hours = 1', 'scm.backfill.chunk_hours', 1],
   ['scm.backfill.chunk_revisions = 10', 'scm.backfill.chunk_revisions', 10],
-  ['scm.backfill.default_update_watermark = true', 'scm.backfill.default_update_watermark', true],
   ['scm.backfill.max_total_window_seconds = 60', 'scm.backfill.max_total_window_seconds', 60],
   ['scm.backfill.max_chunks_per_request = 6', 'scm.backfill.max_chunks_per_request', 6],
   ['scm.backfill.max_concurrent_jobs = 1', 'scm.backfill.max_concurrent_jobs', 1],

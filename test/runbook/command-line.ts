@@ -1,0 +1,87 @@
+import { spawn } from 'node:child_process'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { repoAt, type TestRepo } from '../helpers/git-repo.ts'
+
+const ROOT = new URL('../..', import.meta.url).pathname
+export const BINARIES = ['sync', 'scheduler', 'worker', 'reaper', 'status'].map((n) => `engram-scm-${n}`)
+
+export interface Shell {
+  folder: string
+  repo: TestRepo
+  env: Record<string, string>
+  /** Runs one line. `stopAfterFirstLine`: SIGTERM once a line came out, for what never ends by itself. */
+  run(line: string, o?: { stopAfterFirstLine?: boolean; env?: Record<string, string> }): Promise<Ended>
+  close(): Promise<void>
+}
+
+export interface Ended {
+  code: number | null
+  stdout: string
+  stderr: string
+}
+
+/** Whether a binary has its command in this build. */
+export function isBuilt(binary: string): boolean {
+  const name = binary.replace('engram-scm-', '')
+  return name === 'sync' || existsSync(join(ROOT, `dist/commands/${name}.js`))
+}
+
+/** A folder with the binaries on PATH, a git repository of four commits, and nothing of the caller's environment. */
+export function openShell(more: Record<string, string> = {}): Shell {
+  if (!existsSync(join(ROOT, 'dist/shell/main.js'))) throw new Error('not built: node build.mjs')
+  const folder = realpathSync(mkdtempSync(join(tmpdir(), 'engram-ops-')))
+  chmodSync(folder, 0o755)
+  const bin = join(folder, 'bin')
+  mkdirSync(bin)
+  for (const name of BINARIES) {
+    writeFileSync(join(bin, name), `#!/bin/sh\nexec "${process.execPath}" "${ROOT}bin/${name}.js" "$@"\n`)
+    chmodSync(join(bin, name), 0o755)
+  }
+  mkdirSync(join(folder, 'project.git'))
+  const repo = repoAt(join(folder, 'project.git'), ['--bare'])
+  const now = Math.floor(Date.now() / 1000)
+  for (const age of [86_400 * 40, 86_400 * 3, 7200, 60])
+    repo.commit(`${age} seconds old`, { date: now - age })
+
+  const env: Record<string, string> = {
+    PATH: `${bin}:${process.env.PATH ?? '/usr/bin:/bin'}`,
+    HOME: folder,
+    ENGRAM_SCM_DATA_DIR: join(folder, 'data'),
+    ENGRAM_SCM_LOG_LEVEL: 'error',
+    ...more,
+  }
+  return {
+    folder,
+    repo,
+    env,
+    run: (line, o = {}) => runLine(line, folder, { ...env, ...o.env }, o.stopAfterFirstLine ?? false),
+    close: async () => {
+      if (existsSync(join(folder, 'data/pg17'))) await runLine('engram-scm-sync db down', folder, env, false)
+      rmSync(folder, { recursive: true, force: true })
+    },
+  }
+}
+
+function runLine(line: string, cwd: string, env: Record<string, string>, stopEarly: boolean): Promise<Ended> {
+  // `exec` makes the command itself the child, so that it is the one a signal reaches.
+  const text = stopEarly ? `exec ${line}` : line
+  return new Promise((resolve, reject) => {
+    const child = spawn('bash', ['-o', 'pipefail', '-c', text], {
+      cwd,
+      env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    const ended: Ended = { code: null, stdout: '', stderr: '' }
+    child.stdout.on('data', (part) => {
+      ended.stdout += part
+      if (stopEarly && ended.stdout.includes('\n')) child.kill('SIGTERM')
+    })
+    child.stderr.on('data', (part) => {
+      ended.stderr += part
+    })
+    child.on('error', reject)
+    child.on('close', (code) => resolve({ ...ended, code }))
+  })
+}
