@@ -6,3 +6,6 @@ CREATE TABLE "scm"."leaders" (
 	"lease_until" timestamp with time zone NOT NULL,
 	CONSTRAINT "ck_leader_term" CHECK (term > 0)
 );
+--> statement-breakpoint
+DROP INDEX "task_by_status_age";--> statement-breakpoint
+CREATE INDEX "task_by_status_age" ON "ing_task" USING btree ("status","updated_at") WHERE status <> 'running';

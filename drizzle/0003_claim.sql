@@ -79,6 +79,19 @@ BEGIN
     from held h join batch b on b.run_id = h.run_id;
 END $$;
 --> statement-breakpoint
+-- A live lock or a pause stands in the way of a (repo, job type). What cannot be read as a pause is none.
+-- A function and no join: joined, whole tables would be read for one row, or planned for when they were empty.
+CREATE FUNCTION scm.pair_is_blocked(of_repo bigint, of_type text) RETURNS boolean LANGUAGE plpgsql STABLE
+SET search_path = public, pg_catalog SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+BEGIN
+  return exists (select from scm.sync_locks
+                  where repo_id = of_repo and job_type = of_type and locked_at + make_interval(secs => lease_seconds) >= now())
+      or exists (select from logbook.kv
+                  where namespace = 'scm.sync_pauses' and key = of_repo || ':' || of_type
+                    and case when jsonb_typeof(value_json->'paused_until') = 'number'
+                             then (value_json->>'paused_until')::numeric > extract(epoch from now()) else false end);
+END $$;
+--> statement-breakpoint
 -- pending | failed, due → running, for up to how_many jobs, within limits that hold at every instant:
 --   one claim at a time (transaction lock), and what runs is counted from live leases in a statement after it;
 --   lanes (tenant x instance) take turns, the tenant with least running first; priority, then due time inside a lane;
@@ -91,7 +104,9 @@ CREATE FUNCTION scm.claim_jobs(how_many int, by_worker text, for_seconds int, on
 RETURNS SETOF scm.held_job LANGUAGE plpgsql
 SET search_path = public, pg_catalog SET jit = off SET plan_cache_mode = force_generic_plan SET lock_timeout = '2s'
 -- Nested loops off: the counts are joined by hash; the lateral part stays nested, there is no other way (queue figures: 2.8 → 1.7 ms).
-SET enable_nestloop = off AS $$
+-- Only plain index scans: with the statistics of a young table a bitmap and a sort of the whole lane looked cheaper
+-- (measured: 427 buffers against 6), and the plan is kept.
+SET enable_nestloop = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
   wanted int := how_many;
   room int;
@@ -117,7 +132,8 @@ BEGIN
         from scm.lanes l
         left join (select instance_key, count(*) as n from live group by 1) i on i.instance_key = l.instance_key
         left join (select tenant_id, count(*) as n from live group by 1) t on t.tenant_id = l.tenant_id
-       where (only_instances is null or l.instance_key = '' or l.instance_key = any(only_instances))
+       where l.ctid >= '(0,0)' -- all of them, page by page: through the key each row would be a page of its own
+         and (only_instances is null or l.instance_key = '' or l.instance_key = any(only_instances))
          and (only_tenants is null or l.tenant_id = '' or l.tenant_id = any(only_tenants))),
     turn as (
       select lane.*, count(*) over () as lanes,
@@ -131,12 +147,7 @@ BEGIN
           where c.tenant_id = l.tenant_id and c.instance_key = l.instance_key and c.status in ('pending', 'failed')
             and c.scheduled_at <= now() and (c.status = 'pending' or c.attempts < c.max_attempts)
             and (only_types is null or c.job_type = any(only_types))
-            -- Scalar subqueries on purpose: NOT EXISTS would become a join that reads whole tables for one row.
-            and (select k.fence from scm.sync_locks k where k.repo_id = c.repo_id and k.job_type = c.job_type
-                    and k.locked_at + make_interval(secs => k.lease_seconds) >= now()) is null
-            and (select case when jsonb_typeof(p.value_json->'paused_until') = 'number'
-                             then (p.value_json->>'paused_until')::numeric > extract(epoch from now()) else false end
-                   from logbook.kv p where p.namespace = 'scm.sync_pauses' and p.key = c.repo_id || ':' || c.job_type) is not true
+            and not scm.pair_is_blocked(c.repo_id, c.job_type)
           order by c.priority, c.scheduled_at, c.id
           limit least(greatest(1, ceil(room::numeric / l.lanes)), l.instance_room, l.tenant_room)
             for update skip locked) x
@@ -167,11 +178,7 @@ BEGIN
                                        and o.instance_key = c.instance_key) < per_instance)
        and (c.tenant_id = '' or (select count(*) from ing_task o where o.status = 'running' and o.lease_until > now()
                                     and o.tenant_id = c.tenant_id) < per_tenant)
-       and (select k.fence from scm.sync_locks k where k.repo_id = c.repo_id and k.job_type = c.job_type
-               and k.locked_at + make_interval(secs => k.lease_seconds) >= now()) is null
-       and (select case when jsonb_typeof(p.value_json->'paused_until') = 'number'
-                        then (p.value_json->>'paused_until')::numeric > extract(epoch from now()) else false end
-              from logbook.kv p where p.namespace = 'scm.sync_pauses' and p.key = c.repo_id || ':' || c.job_type) is not true
+       and not scm.pair_is_blocked(c.repo_id, c.job_type)
      order by c.lease_until limit 1 for update skip locked;
     exit when found is null;
     return query select * from scm.hold_jobs(found, by_worker, for_seconds, array[]::text[], null);

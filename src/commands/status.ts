@@ -4,7 +4,10 @@ import { statusText } from '../shell/text/status.ts'
 
 export default class Status extends BaseCommand {
   static override summary = 'Show repositories, jobs, runs, locks and cursors'
-  static override examples = ['<%= config.bin %>', "<%= config.bin %> --json | jq '.jobs_by_status'"]
+  static override examples = [
+    '<%= config.bin %> <%= command.id %>',
+    "<%= config.bin %> <%= command.id %> --json | jq '.jobs_by_status'",
+  ]
 
   async run(): Promise<void> {
     await this.read(Status)

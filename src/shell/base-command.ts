@@ -1,6 +1,7 @@
 import { Command, Flags, type Interfaces } from '@oclif/core'
 import type { Context } from '../core/app/context.ts'
 import type { Config } from '../core/contracts/config.ts'
+import { SyncError } from '../core/domain/errors.ts'
 import { openContext, readConfig, redactorOf } from '../core/runtime/open.ts'
 import { outcome } from './outcome.ts'
 import { print, printJson, redactWith } from './output.ts'
@@ -46,16 +47,19 @@ export abstract class BaseCommand extends Command {
   protected async read<C extends typeof Command>(command: C): Promise<Parsed<C>> {
     const parsed = (await this.parse(command)) as unknown as Parsed<C>
     this.asked = parsed.flags
+    // Mostly a variable of a script that is not set: `--dsn ""` must not go on with another database.
+    for (const [name, value] of Object.entries(parsed.flags))
+      if (value === '')
+        throw new SyncError('usage', `--${name} is empty`, { hint: 'leave it out, or say what' })
     return parsed
   }
 
   protected get request() {
-    const { verbose, config, dsn } = this.asked
+    const { verbose, quiet, config, dsn } = this.asked
     const flags: Record<string, unknown> = {}
     if (dsn !== undefined) flags['postgres.dsn'] = dsn
     if (verbose) flags['log.level'] = 'debug'
-    // A person at a terminal reads the report and the progress line; transitions are for those who collect them.
-    else if (process.stderr.isTTY && !process.env.ENGRAM_SCM_LOG_LEVEL) flags['log.level'] = 'error'
+    else if (quiet) flags['log.level'] = 'error' // cron mails every line, also one of stderr
     return { flags, configFile: config ?? null }
   }
 
@@ -65,9 +69,14 @@ export abstract class BaseCommand extends Command {
     text: (report: R) => string,
     roundsOf?: (config: Config) => Rounds,
   ): Promise<void> {
-    redactWith(redactorOf(readConfig(this.request).config))
+    const { request } = this
+    const { config, origins } = readConfig(request)
+    redactWith(redactorOf(config))
+    // A person at a terminal reads the report and the progress line; transitions are for those who collect them.
+    if (process.stderr.isTTY && origins['log.level']?.source === 'default')
+      request.flags['log.level'] = 'error'
     const progress = progressLine({ enabled: !this.asked.json && !this.asked.quiet })
-    const { ctx, close } = await openContext({ ...this.request, signal: stopSignal, progress: progress.say })
+    const { ctx, close } = await openContext({ ...request, signal: stopSignal, progress: progress.say })
     try {
       const show = (report: R) => {
         progress.clear()
@@ -100,6 +109,7 @@ export abstract class BaseCommand extends Command {
     if (this.asked.json) printJson(report)
     else if (!this.asked.quiet || report.exit_code !== 0) print(text(report))
     outcome.code = report.exit_code
+    outcome.told = true
   }
 }
 

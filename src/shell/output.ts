@@ -2,6 +2,7 @@ import { writeSync } from 'node:fs'
 import { stop } from './stop.ts'
 
 const STDOUT = 1
+const STDERR = 2
 
 /** Set once the configuration is known; until then there is no secret to hide. */
 let redact: (text: string) => string = (text) => text
@@ -10,18 +11,23 @@ export function redactWith(fn: (text: string) => string): void {
   redact = fn
 }
 
-/** The one writer to stdout. */
+/** The one writer to stdout. No text, no line. */
 export function print(text: string): void {
-  writeAll(STDOUT, `${redact(text)}\n`)
+  if (text !== '') writeAll(harmless(redact(text)))
 }
 
-/** One line, whatever is in it. */
+/** One line, whatever is in it. Texts are redacted one by one: a secret that reads `true` must not break the JSON. */
 export function printJson(value: unknown): void {
-  print(escaped(JSON.stringify(value)))
+  writeAll(harmless(JSON.stringify(value, (_, v) => (typeof v === 'string' ? redact(v) : v))))
 }
 
+/** The one writer to stderr, logs and progress aside. A closed stderr ends nothing. */
 export function complain(text: string): void {
-  writeAll(2, `${redact(text)}\n`)
+  try {
+    writeSync(STDERR, `${harmless(redact(text))}\n`)
+  } catch {
+    // there is nobody left to tell
+  }
 }
 
 /**
@@ -34,21 +40,21 @@ export function visible(text: string): string {
   )
 }
 
-/** JSON leaves C1 and bidi characters as they are; as \u escapes they mean the same and do nothing to a terminal. */
-function escaped(json: string): string {
-  return json.replace(UNSAFE, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)
+/** The last door: whatever forgot to use `visible`. JSON leaves C1 and bidi as they are; as escapes they mean the same. */
+function harmless(text: string): string {
+  return text.split('\n').map(visible).join('\n')
 }
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what it is about
 const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g
 
 /** A pipe may be full (EAGAIN): nothing may be cut off because a reader is slow. */
-function writeAll(fd: number, text: string): void {
-  const bytes = Buffer.from(text, 'utf8')
+function writeAll(text: string): void {
+  const bytes = Buffer.from(`${text}\n`, 'utf8')
   let at = 0
   while (at < bytes.length) {
     try {
-      at += writeSync(fd, bytes, at)
+      at += writeSync(STDOUT, bytes, at)
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException
       // A reader that has seen enough (| head) is no failure, but a loop has nothing left to talk to.

@@ -1,6 +1,8 @@
 import { SyncError } from '../core/domain/errors.ts'
 import { reportFailure } from './failure.ts'
 
+const MISTAKES = ['usage', 'config', 'not_found', 'unsupported']
+
 export interface Rounds {
   intervalSeconds: number
   /** 0 = until stopped. */
@@ -9,8 +11,8 @@ export interface Rounds {
 }
 
 /**
- * Work, report, rest, again. A failed round is reported and does not end the loop. Stopped by a signal: 0;
- * `max` rounds done: the worst of them.
+ * Work, report, rest, again. A failed round is reported and does not end the loop, unless it is the first and the
+ * request itself was wrong. Stopped by a signal: 0; `max` rounds done: the worst of them.
  */
 export async function inRounds<R extends { exit_code: 0 | 1 | 2 }>(
   rounds: Rounds,
@@ -34,9 +36,8 @@ export async function inRounds<R extends { exit_code: 0 | 1 | 2 }>(
       show({ ...report, iteration })
       return report.exit_code
     } catch (error) {
-      if (error instanceof SyncError && ['usage', 'config', 'not_found', 'unsupported'].includes(error.kind))
-        throw error
-      reportFailure(error, { json: rounds.json })
+      if (iteration === 1 && error instanceof SyncError && MISTAKES.includes(error.kind)) throw error
+      reportFailure(error, { json: rounds.json, iteration })
       return 2
     }
   }

@@ -8,7 +8,7 @@ export const CUTS: readonly Cut[] = ['before', 'half', 'after']
 export interface Plan {
   /** Which write of the whole incarnation, from 1. */
   at: number
-  /** `hold`: the bytes wait, and the process with them, until `release`. */
+  /** `hold`: the bytes wait, and with them whatever this process wants to send later, until `release`. */
   how: Cut | 'hold'
   /** The process is gone with its line: all connections break, none comes up again. Otherwise only this one breaks. */
   dies: boolean
@@ -20,16 +20,19 @@ export interface Plan {
  * or a SIGSTOP.
  */
 export class Wire {
+  /** The beginning of every write that went out: the statement's name is in it. */
+  readonly sent: string[] = []
   writes = 0
   /** True once the planned write was reached. */
   hit = false
   dead = false
   readonly reached: Promise<void>
-  private release_: () => void = () => {}
+  private letGo: () => void = () => {}
+  private frozen = false
   private readonly sockets = new Set<Socket>()
   private tell: () => void = () => {}
   private readonly plan: Plan | null
-  private readonly released: Promise<void>
+  readonly released: Promise<void>
 
   constructor(plan: Plan | null) {
     this.plan = plan
@@ -37,7 +40,7 @@ export class Wire {
       this.tell = resolve
     })
     this.released = new Promise((resolve) => {
-      this.release_ = resolve
+      this.letGo = resolve
     })
   }
 
@@ -48,7 +51,14 @@ export class Wire {
   }
 
   release(): void {
-    this.release_()
+    this.frozen = false
+    this.letGo()
+  }
+
+  /** The open transaction has asked whose job it is, and was told: ours. */
+  get fenced(): boolean {
+    const begun = this.sent.findLastIndex((text) => text.includes('begin;'))
+    return begun >= 0 && this.sent.slice(begun).some((text) => text.includes('job_renew'))
   }
 
   add(line: Socket): void {
@@ -59,14 +69,12 @@ export class Wire {
   /** What becomes of the next write. */
   next(): Plan['how'] | 'pass' {
     this.writes += 1
+    if (this.frozen) return 'hold'
     if (this.plan === null || this.writes !== this.plan.at) return 'pass'
     this.hit = true
+    this.frozen = this.plan.how === 'hold'
     this.tell()
     return this.plan.how
-  }
-
-  get untilReleased(): Promise<void> {
-    return this.released
   }
 
   broken(line: Socket): void {
@@ -106,10 +114,12 @@ class Line extends Socket {
 
   private send(bytes: Buffer, done: (error?: Error | null) => void): void {
     if (this.wire.dead) return
-    const put = (part: Buffer, then: (error?: Error | null) => void) => super._write(part, 'buffer' as BufferEncoding, then)
+    const put = (part: Buffer, then: (error?: Error | null) => void) =>
+      super._write(part, 'buffer' as BufferEncoding, then)
     const cut = () => this.wire.broken(this)
     switch (this.wire.next()) {
       case 'pass':
+        this.wire.sent.push(bytes.toString('latin1', 0, 400))
         put(bytes, done)
         return
       case 'before':
@@ -122,7 +132,7 @@ class Line extends Socket {
         put(bytes, cut)
         return
       case 'hold':
-        void this.wire.untilReleased.then(() => {
+        void this.wire.released.then(() => {
           if (!this.destroyed) put(bytes, done)
         })
     }

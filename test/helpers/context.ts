@@ -19,9 +19,7 @@ export function contextOn(db: pg.Pool, { settings = {}, lease, ...more }: Wishes
   const { scm } = config
   return {
     db,
-    config: lease
-      ? { ...config, scm: { ...scm, worker: { ...scm.worker, lease_seconds: lease } } }
-      : config,
+    config: lease ? { ...config, scm: { ...scm, worker: { ...scm.worker, lease_seconds: lease } } } : config,
     configSnapshot: {},
     sources: { git: gitSource({ path: process.env.PATH ?? '', home: null }) },
     log: pino({ level: 'silent' }),

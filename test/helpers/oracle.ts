@@ -55,7 +55,9 @@ async function facts({ db, repo, repoId, ever, unsettled }: Question, say: Say) 
   const refs = await db.query('select ref_name as name, sha from scm.git_refs where repo_id = $1', [repoId])
   const kept = Object.fromEntries(refs.rows.map((r) => [r.name, r.sha]))
   const real = refsOf(repo)
-  const differs = [...new Set([...Object.keys(kept), ...Object.keys(real)])].filter((n) => kept[n] !== real[n])
+  const differs = [...new Set([...Object.keys(kept), ...Object.keys(real)])].filter(
+    (n) => kept[n] !== real[n],
+  )
   say(differs.length > 0, 'scm.git_refs is not what the repository has', differs)
 }
 
@@ -163,15 +165,27 @@ async function runs({ db, repoId }: Question, say: Say) {
       say(b.no !== i + 1, 'batch numbers have a gap', { ...id, batch: b.no })
       say(b.before !== at && !(i === 0 && b.before === ''), 'the tokens of a run are no chain', { ...id, b })
       const wanted = run.status === 'SUCCEEDED' || !last ? ['SUCCEEDED'] : ['RUNNING', 'FAILED']
-      say(!wanted.includes(b.status), 'a batch does not stand where its run does', { ...id, status: run.status, b })
+      say(!wanted.includes(b.status), 'a batch does not stand where its run does', {
+        ...id,
+        status: run.status,
+        b,
+      })
       at = b.after
       if (b.status === 'SUCCEEDED') reached.set(run.job, b.after)
     }
     if (run.status !== 'SUCCEEDED') continue
-    const sum = (of: 'records' | 'synced') => batches.reduce((n: number, b: Record<string, number>) => n + (b[of] ?? 0), 0)
+    const sum = (of: 'records' | 'synced') =>
+      batches.reduce((n: number, b: Record<string, number>) => n + (b[of] ?? 0), 0)
     say(batches.length !== run.stats.pages, 'the pages of a run do not add up', { ...id, stats: run.stats })
-    say(sum('records') !== run.stats.scanned_count, 'the records of a run do not add up', { ...id, stats: run.stats })
-    say(sum('synced') !== run.stats.synced_count, 'what a run wrote does not add up', { ...id, stats: run.stats, synced: sum('synced') })
+    say(sum('records') !== run.stats.scanned_count, 'the records of a run do not add up', {
+      ...id,
+      stats: run.stats,
+    })
+    say(sum('synced') !== run.stats.synced_count, 'what a run wrote does not add up', {
+      ...id,
+      stats: run.stats,
+      synced: sum('synced'),
+    })
     reached.delete(run.job) // whoever asks again starts again
   }
 }
@@ -189,7 +203,11 @@ async function settled({ db, repoId }: Question, say: Say) {
         where t.repo_id = $1 and s.status_code <> case t.status when 'completed' then 'SUCCEEDED' else 'CANCELLED' end`,
     [repoId, `git:${repoId}`],
   )
-  say(open.rows.length > 0, 'something is left open', open.rows.map((r) => r.what))
+  say(
+    open.rows.length > 0,
+    'something is left open',
+    open.rows.map((r) => r.what),
+  )
 
   const ends = await db.query(
     `select t.id from ing_task t join ing_task_run r on r.id = t.last_run_id where t.repo_id = $1 and t.status = 'completed' and r.status_code <> 'SUCCEEDED'`,
@@ -210,7 +228,10 @@ export function messagesOf(repo: TestRepo): Map<string, string> {
 }
 
 function refsOf(repo: TestRepo): Record<string, string> {
-  const lines = repo.git('for-each-ref', '--format=%(refname) %(objecttype) %(objectname) %(*objecttype) %(*objectname)')
+  const lines = repo.git(
+    'for-each-ref',
+    '--format=%(refname) %(objecttype) %(objectname) %(*objecttype) %(*objectname)',
+  )
   return Object.fromEntries(
     lines.split('\n').flatMap((line) => {
       const [name = '', type, id, inner, peeled] = line.split(' ')

@@ -17,6 +17,8 @@ export interface Scene {
   incremental: (ctx?: Context, lockWaitSeconds?: number) => ReturnType<typeof runIncremental>
   backfill: (ask?: Partial<BackfillAsk>, ctx?: Context) => ReturnType<typeof runBackfill>
   query: <T = Record<string, unknown>>(sql: string, values?: unknown[]) => Promise<T[]>
+  /** Waits until the newest run has stored so many pages: a page is looked at while the one before it is stored. */
+  stored: (pages: number) => Promise<void>
   /** The operators' cursor as it stands. */
   kv: () => Promise<unknown>
 }
@@ -60,6 +62,12 @@ export function sceneOf(
         lockWaitSeconds: 0,
         ...ask,
       }),
+    stored: async (pages) => {
+      const enough = `select 1 from ing_task_run_batch where run_id = (select max(id) from ing_task_run)
+                         and status_code = 'SUCCEEDED' and batch_no >= $1`
+      while ((await query(enough, [pages])).length === 0)
+        await new Promise((resolve) => setTimeout(resolve, 2))
+    },
     kv: async () => {
       const found = await query<{ value_json: unknown }>(
         `select value_json from logbook.kv where namespace = 'scm.sync' and key = $1`,

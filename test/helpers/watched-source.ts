@@ -1,5 +1,15 @@
 import { gitSource } from '../../src/core/sources/git/git.ts'
 import type { Page, Source } from '../../src/core/sources/source.ts'
+import type { Scene } from './scene.ts'
+
+/** Does something once `pages` pages of a run are stored, before the next one is handed over. */
+export function afterPages(scene: Scene, pages: number, act: () => unknown): { git: Source } {
+  return watched(async (_, n) => {
+    if (n !== pages) return
+    await scene.stored(pages)
+    await act()
+  })
+}
 
 /** The real git source, with a look at every page before it is handed over: the look may throw, wait or change it. */
 export function watched(look: (page: Page, n: number) => unknown): { git: Source } {

@@ -1,3 +1,4 @@
+import type { Config } from '../../core/contracts/config.ts'
 import { shutDown } from '../../core/runtime/manage-database.ts'
 import { BaseCommand } from '../../shell/base-command.ts'
 import { databaseText } from '../../shell/text/database.ts'
@@ -8,6 +9,8 @@ export default class DbDown extends BaseCommand {
 
   async run(): Promise<void> {
     await this.read(DbDown)
-    await this.reportWithout((config) => shutDown(config), databaseText)
+    // Not running is what was asked for, so it is no `1` here.
+    const down = async (config: Config) => ({ ...(await shutDown(config)), exit_code: 0 as const })
+    await this.reportWithout(down, databaseText)
   }
 }

@@ -10,7 +10,7 @@ export default class DbUrl extends BaseCommand {
     await this.read(DbUrl)
     await this.reportWithout(
       (config) => describe(config),
-      (r) => r.url ?? 'no server runs: engram-scm-sync db up',
+      (r) => r.url ?? '',
     )
   }
 }

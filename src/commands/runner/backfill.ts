@@ -1,11 +1,14 @@
 import { Flags } from '@oclif/core'
 import { previewBackfill } from '../../core/app/preview.ts'
 import { runBackfill } from '../../core/app/run-backfill.ts'
+import { SyncError } from '../../core/domain/errors.ts'
+import { parseRepoRef } from '../../core/domain/repo.ts'
 import { BaseCommand } from '../../shell/base-command.ts'
 import { dryRunFlag, jobFlag, lockWaitFlag, repoFlag } from '../../shell/runner-flags.ts'
 import { backfillText, previewBackfillText } from '../../shell/text/runner.ts'
 
 const MOST_HOURS = 24 * 366 * 100
+const MOST_REVISIONS = 2 ** 31 - 1 // Subversion counts in a signed 32-bit number
 
 export default class RunnerBackfill extends BaseCommand {
   static override summary = 'Read a window of history again, in chunks of four hours'
@@ -35,8 +38,12 @@ export default class RunnerBackfill extends BaseCommand {
     }),
     since: Flags.string({ summary: 'From this time on (ISO 8601; without a zone: UTC)', helpValue: 'TIME' }),
     until: Flags.string({ summary: 'Up to, not including, this time; now if not given', helpValue: 'TIME' }),
-    'start-rev': Flags.integer({ min: 1, summary: 'First revision (Subversion)' }),
-    'end-rev': Flags.integer({ min: 1, summary: 'Last revision, included (Subversion)' }),
+    'start-rev': Flags.integer({ min: 1, max: MOST_REVISIONS, summary: 'First revision (Subversion)' }),
+    'end-rev': Flags.integer({
+      min: 1,
+      max: MOST_REVISIONS,
+      summary: 'Last revision, included (Subversion)',
+    }),
     'update-watermark': Flags.boolean({
       summary: 'Move the cursor to the end of the window if all chunks succeed',
       default: false,
@@ -47,6 +54,7 @@ export default class RunnerBackfill extends BaseCommand {
 
   async run(): Promise<void> {
     const { flags } = await this.read(RunnerBackfill)
+    refuseRevisions(flags.repo, flags['start-rev'], flags['end-rev'])
     const ask = {
       repo: flags.repo,
       job: flags.job,
@@ -64,4 +72,16 @@ export default class RunnerBackfill extends BaseCommand {
     if (flags['dry-run']) return this.report((ctx) => previewBackfill(ctx, ask), previewBackfillText)
     return this.report((ctx) => runBackfill(ctx, ask), backfillText)
   }
+}
+
+/** A flag that would go unheard is a mistake. */
+function refuseRevisions(repo: string, start: number | undefined, end: number | undefined): void {
+  if (start === undefined && end === undefined) return
+  const { kind } = parseRepoRef(repo)
+  if (kind !== 'svn')
+    throw new SyncError('usage', `--start-rev and --end-rev are for svn, and ${kind} has no revisions`, {
+      hint: 'say the window with --since and --until',
+    })
+  if (start !== undefined && end !== undefined && start > end)
+    throw new SyncError('usage', `--start-rev ${start} is after --end-rev ${end}`)
 }

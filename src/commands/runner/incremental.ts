@@ -20,6 +20,7 @@ export default class RunnerIncremental extends BaseCommand {
     job: jobFlag,
     loop: Flags.boolean({ summary: 'Go on, round after round' }),
     'loop-interval': Flags.integer({
+      dependsOn: ['loop'],
       min: 1,
       max: 86_400,
       summary: 'Rest between rounds; 60 if not configured',
@@ -27,6 +28,7 @@ export default class RunnerIncremental extends BaseCommand {
     }),
     'max-iterations': Flags.integer({
       min: 0,
+      max: 1_000_000_000,
       dependsOn: ['loop'],
       summary: 'Stop after so many rounds; 0 = never',
     }),

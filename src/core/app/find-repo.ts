@@ -7,11 +7,14 @@ import type { Context } from './context.ts'
 /** What an operator typed → the registered repository: by number, or by its canonical locator. */
 export async function findRepo(ctx: Context, typed: string): Promise<Repo> {
   const { kind, id } = parseRepoRef(typed)
-  const by = /^\d{1,15}$/.test(id) ? { repoId: Number(id) } : { locator: sourceFor(ctx, kind).locate(id) }
-  const repo = await lookUp(ctx.db, kind, by)
+  const source = sourceFor(ctx, kind)
+  const byNumber = /^\d{1,15}$/.test(id)
+  const repo = await lookUp(ctx.db, kind, byNumber ? { repoId: Number(id) } : { locator: source.locate(id) })
   if (repo === null) {
     throw new SyncError('not_found', `repository ${maskUserinfo(typed)} is not registered`, {
-      hint: `register it first: engram-scm-sync repos add ${maskUserinfo(typed)}`,
+      hint: byNumber
+        ? 'engram-scm-sync repos list shows the numbers'
+        : `register it first: engram-scm-sync repos add ${maskUserinfo(typed)}`,
     })
   }
   return repo

@@ -1,6 +1,6 @@
 import { hostname } from 'node:os'
 import { transaction } from '../db/connect.ts'
-import { type HeldJob, holdJob as hold, type LockHolder, lockHolder } from '../db/jobs.ts'
+import { type HeldJob, holdJob as hold, type LockHolder, leaseOwner, lockHolder } from '../db/jobs.ts'
 import { SyncError } from '../domain/errors.ts'
 import { type Repo, spell } from '../domain/repo.ts'
 import { type Context, underLease } from './context.ts'
@@ -22,15 +22,20 @@ export async function holdJob(
   for (;;) {
     const { lease_seconds: leaseSeconds } = ctx.config.scm.worker
     const holder = await lockHolder(ctx.db, ask.repo.repoId, ask.jobType)
-    const held = await transaction(ctx.db, underLease(ctx, leaseSeconds), (tx) =>
-      hold(tx, {
+    const dead = holder && isGone(holder.lockedBy) ? holder.lockedBy : null
+    let asked = false
+    const held = await transaction(ctx.db, underLease(ctx, leaseSeconds), async (tx) => {
+      // Tried again after a break: the job may have become ours, and the answer was lost.
+      const ours = asked && (await leaseOwner(tx, ask.jobId)) === ctx.worker
+      asked = true
+      return hold(tx, {
         jobId: ask.jobId,
         worker: ctx.worker,
         leaseSeconds,
         from: ask.again ? [...BY_HAND, 'completed'] : BY_HAND,
-        deadOwner: holder && isGone(holder.lockedBy) ? holder.lockedBy : null,
-      }),
-    )
+        deadOwner: ours ? ctx.worker : dead,
+      })
+    })
     if (held || !holder) return held
 
     const left = giveUpAt - performance.now()

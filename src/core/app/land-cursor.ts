@@ -71,7 +71,7 @@ export async function moveKvCursor(
   const key = cursorKvKey(held.provenance.split(':')[0] as SourceKind, held.jobType, held.repoId)
   const seen = await getKv(tx, KV_CURSORS, key)
   if (
-    !sameInstant(watermarkOf(seen), plannedFrom) ||
+    !sameInstant(watermarkOf(seen, ctx.now()), plannedFrom) ||
     (plannedFrom !== null && Date.parse(plannedFrom) >= Date.parse(to))
   ) {
     return seen as Json

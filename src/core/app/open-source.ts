@@ -2,7 +2,7 @@ import { mkdirSync } from 'node:fs'
 import type { HeldJob } from '../db/jobs.ts'
 import { readHeads } from '../db/refs.ts'
 import { SyncError } from '../domain/errors.ts'
-import type { JobType, Repo } from '../domain/repo.ts'
+import { type JobType, type Repo, spell } from '../domain/repo.ts'
 import type { Access, Ask, Reading } from '../sources/source.ts'
 import type { Context } from './context.ts'
 import { sourceFor } from './find-repo.ts'
@@ -29,7 +29,13 @@ export async function openSource(ctx: Context, repo: Repo, signal: AbortSignal):
   return sourceFor(ctx, repo.kind).open(accessTo(ctx, repo, signal))
 }
 
-export function requireJobType(ctx: Context, repo: Repo, jobType: JobType): void {
+/** Refuses what cannot be synced: a job type this kind has not, a repository somebody removed. */
+export function requireSyncable(ctx: Context, repo: Repo, jobType: JobType): void {
+  if (!repo.enabled) {
+    throw new SyncError('usage', `${spell(repo)} was removed from syncing`, {
+      hint: `take it up again: engram-scm-sync repos add ${spell(repo)}`,
+    })
+  }
   const { jobTypes } = sourceFor(ctx, repo.kind)
   if (!jobTypes.includes(jobType)) {
     throw new SyncError('usage', `a ${repo.kind} repository has no ${jobType}`, {

@@ -26,16 +26,6 @@ export async function planBackfill(
   ask: BackfillAsk,
 ): Promise<{ plan: PlanRow; resumed: boolean }> {
   const plan = backfillPlan(ctx, ask)
-  const { max_chunks_per_request: most } = ctx.config.scm.backfill
-  if (plan.slices.length > most) {
-    throw new SyncError(
-      'usage',
-      `the window makes ${plan.slices.length} chunks, more than the ${most} allowed`,
-      {
-        hint: 'ask for a shorter window, or raise scm.backfill.max_chunks_per_request',
-      },
-    )
-  }
   return transaction(ctx.db, underLease(ctx, ctx.config.scm.worker.lease_seconds), async (tx) => {
     const unfinished = await unfinishedPlan(tx, {
       provenance: plan.provenance,
@@ -51,8 +41,30 @@ export async function planBackfill(
   })
 }
 
+/** The chunks of a window. One that is too long is refused before they are made: a century has 219,000. */
 export function backfillChunks(ctx: Context, window: TimeWindow): TimeWindow[] {
-  return chunksOf(window, ctx.config.scm.backfill.chunk_hours)
+  const {
+    chunk_hours: hours,
+    max_chunks_per_request: most,
+    max_total_window_seconds: longest,
+  } = ctx.config.scm.backfill
+  const seconds = (window.until.getTime() - window.since.getTime()) / 1000
+  const chunks = Math.ceil(seconds / 3600 / hours)
+  if (seconds > longest) {
+    throw new SyncError(
+      'usage',
+      `the window is ${Math.ceil(seconds)} s long, more than the ${longest} allowed`,
+      {
+        hint: 'ask for a shorter window, or raise scm.backfill.max_total_window_seconds',
+      },
+    )
+  }
+  if (chunks > most) {
+    throw new SyncError('usage', `the window makes ${chunks} chunks, more than the ${most} allowed`, {
+      hint: 'ask for a shorter window, or raise scm.backfill.max_chunks_per_request',
+    })
+  }
+  return chunksOf(window, hours)
 }
 
 function backfillPlan(ctx: Context, ask: BackfillAsk): NewPlan {

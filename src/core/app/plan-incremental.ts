@@ -1,4 +1,4 @@
-import { databaseNow, transaction } from '../db/connect.ts'
+import { type Db, databaseNow, transaction } from '../db/connect.ts'
 import { advanceCursor, auditedCursor, recordBackfill } from '../db/cursors.ts'
 import { cancelJob, newestIncremental } from '../db/jobs.ts'
 import { getKv } from '../db/kv.ts'
@@ -19,28 +19,54 @@ export async function planIncremental(
   repo: Repo,
   jobType: JobType,
 ): Promise<{ jobId: number; resumed: boolean }> {
-  return transaction(ctx.db, underLease(ctx, ctx.config.scm.worker.lease_seconds), async (tx) => {
-    const ns = mainLine({ provenance: provenanceOf(repo), jobType })
-    const kv = await getKv(tx, KV_CURSORS, cursorKvKey(repo.kind, jobType, repo.repoId))
-    const cursor = readCursor(watermarkOf(kv), await auditedCursor(tx, ns))
+  return transaction(ctx.db, underLease(ctx, ctx.config.scm.worker.lease_seconds), (tx) =>
+    planIn(ctx, tx, repo, jobType, BY_HAND),
+  )
+}
 
-    const newest = await newestIncremental(tx, repo.repoId, jobType)
-    if (newest && !['completed', 'cancelled'].includes(newest.status)) {
-      const current = newest.status === 'running' || sameStart(newest.from, cursor.watermark)
-      if (current) return { jobId: newest.jobId, resumed: true }
-      await cancelJob(tx, newest.jobId, 'the cursor was set to another place')
-    }
+/** The same for the queue, in the caller's transaction: what it makes is any worker's. */
+export async function replanIncremental(ctx: Context, tx: Db, repo: Repo, jobType: JobType): Promise<void> {
+  await planIn(ctx, tx, repo, jobType, { ...BY_HAND, status: 'pending', triggerType: 'SCHEDULE' })
+}
 
-    const plan = incrementalPlan(ctx, repo, jobType, cursor, await databaseNow(tx))
-    const [made] = await insertPlans(tx, [plan])
-    const job = await newestIncremental(tx, repo.repoId, jobType)
-    if (!made?.jobs || !job) {
-      // Another process planned between our look and our insert; its job is the one.
-      throw Object.assign(new Error('somebody else planned this sync at the same moment'), { code: '40001' })
-    }
-    if (cursor.edit) await recordEdit(tx, plan, cursor.edit, ns)
-    return { jobId: job.jobId, resumed: false }
-  })
+/** Who asked for a plan, and who may work it off: reserved = whoever asked. */
+export interface PlanFor {
+  status: 'reserved' | 'pending'
+  triggerType: 'MANUAL' | 'SCHEDULE'
+  priority: number
+  /** Kept in the trigger's record. */
+  why: { [key: string]: Json }
+}
+
+const BY_HAND: PlanFor = { status: 'reserved', triggerType: 'MANUAL', priority: 100, why: {} }
+
+async function planIn(
+  ctx: Context,
+  tx: Db,
+  repo: Repo,
+  jobType: JobType,
+  wanted: PlanFor,
+): Promise<{ jobId: number; resumed: boolean }> {
+  const ns = mainLine({ provenance: provenanceOf(repo), jobType })
+  const kv = await getKv(tx, KV_CURSORS, cursorKvKey(repo.kind, jobType, repo.repoId))
+  const cursor = readCursor(watermarkOf(kv, ctx.now()), await auditedCursor(tx, ns))
+
+  const newest = await newestIncremental(tx, repo.repoId, jobType)
+  if (newest && !['completed', 'cancelled'].includes(newest.status)) {
+    const current = newest.status === 'running' || sameStart(newest.from, cursor.watermark)
+    if (current) return { jobId: newest.jobId, resumed: true }
+    await cancelJob(tx, newest.jobId, 'the cursor was set to another place')
+  }
+
+  const plan = incrementalPlan(ctx, repo, jobType, cursor, await databaseNow(tx), wanted)
+  const [made] = await insertPlans(tx, [plan])
+  const job = await newestIncremental(tx, repo.repoId, jobType)
+  if (!made?.jobs || !job) {
+    // Another process planned between our look and our insert; its job is the one.
+    throw Object.assign(new Error('somebody else planned this sync at the same moment'), { code: '40001' })
+  }
+  if (cursor.edit) await recordEdit(tx, plan, cursor.edit, ns)
+  return { jobId: job.jobId, resumed: false }
 }
 
 /** The plan of one incremental sync: a single slice from the watermark to now. */
@@ -50,6 +76,7 @@ export function incrementalPlan(
   jobType: JobType,
   cursor: CursorReading,
   now: Date,
+  wanted: PlanFor = BY_HAND,
 ): NewPlan {
   const provenance = provenanceOf(repo)
   const from = cursor.watermark
@@ -72,8 +99,8 @@ export function incrementalPlan(
   return {
     trigger: {
       schedulerCode: 'INTERNAL',
-      triggerType: 'MANUAL',
-      params: { phase: 'incremental', repo: spell(repo), job: jobType },
+      triggerType: wanted.triggerType,
+      params: { phase: 'incremental', repo: spell(repo), job: jobType, ...wanted.why },
       correlationId: ctx.newId(),
       configSnapshot: ctx.configSnapshot,
     },
@@ -109,10 +136,10 @@ export function incrementalPlan(
     job: {
       repoId: repo.repoId,
       mode: 'incremental',
-      status: 'reserved',
+      status: wanted.status,
       instanceKey: repo.instanceKey,
       tenantId: repo.tenantId,
-      priority: 100,
+      priority: wanted.priority,
       activeKey: `${repo.repoId}:${jobType}`,
     },
   }
@@ -120,7 +147,7 @@ export function incrementalPlan(
 
 /** Set back or deleted: a BACKFILL event, the audited cursor stays. Set ahead: a FORWARD event, and it follows. */
 async function recordEdit(
-  tx: Parameters<typeof getKv>[0],
+  tx: Db,
   plan: NewPlan,
   edit: NonNullable<CursorReading['edit']>,
   namespace: ReturnType<typeof mainLine>,
@@ -148,6 +175,6 @@ async function recordEdit(
   else await recordBackfill(tx, { ...move, from: audited?.value ?? null })
 }
 
-function sameStart(a: string | null, b: string | null): boolean {
+export function sameStart(a: string | null, b: string | null): boolean {
   return a === b || (a !== null && b !== null && Date.parse(a) === Date.parse(b))
 }

@@ -11,7 +11,7 @@ import type { Ask, Survey } from '../sources/source.ts'
 import type { Context } from './context.ts'
 import { findRepo, sourceFor } from './find-repo.ts'
 import { KV_CURSORS, mainLine } from './land-cursor.ts'
-import { accessTo, refetchSince, requireJobType } from './open-source.ts'
+import { accessTo, refetchSince, requireSyncable } from './open-source.ts'
 import { backfillChunks } from './plan-backfill.ts'
 import type { BackfillAsk } from './run-backfill.ts'
 import type { IncrementalAsk } from './run-incremental.ts'
@@ -19,10 +19,10 @@ import type { IncrementalAsk } from './run-incremental.ts'
 /** An honest dry run: the upstream is really asked, nothing is written anywhere. */
 export async function previewIncremental(ctx: Context, ask: IncrementalAsk): Promise<IncrementalPreview> {
   const repo = await findRepo(ctx, ask.repo)
-  requireJobType(ctx, repo, ask.job)
+  requireSyncable(ctx, repo, ask.job)
   const kv = await getKv(ctx.db, KV_CURSORS, cursorKvKey(repo.kind, ask.job, repo.repoId))
   const cursor = readCursor(
-    watermarkOf(kv),
+    watermarkOf(kv, ctx.now()),
     await auditedCursor(ctx.db, mainLine({ provenance: provenanceOf(repo), jobType: ask.job })),
   )
   const unfinished = await newestIncremental(ctx.db, repo.repoId, ask.job)
@@ -51,7 +51,7 @@ export async function previewIncremental(ctx: Context, ask: IncrementalAsk): Pro
 
 export async function previewBackfill(ctx: Context, ask: BackfillAsk): Promise<BackfillPreview> {
   const repo = await findRepo(ctx, ask.repo)
-  requireJobType(ctx, repo, ask.job)
+  requireSyncable(ctx, repo, ask.job)
   const window = windowWished(
     ask.wish,
     await databaseNow(ctx.db),

@@ -39,7 +39,7 @@ export async function readStatus(ctx: Context): Promise<StatusReport> {
     cursors: cursors.map((c) => ({
       key: c.key,
       repo: c.repo,
-      watermark: watermarkOf(c.value),
+      watermark: watermarkOf(c.value, ctx.now()),
       age_seconds: c.age_seconds,
     })),
     facts,

@@ -9,7 +9,7 @@ import type { Reading } from '../sources/source.ts'
 import type { Context } from './context.ts'
 import { findRepo } from './find-repo.ts'
 import { holdJob } from './hold-job.ts'
-import { openSource, requireJobType } from './open-source.ts'
+import { openSource, requireSyncable } from './open-source.ts'
 import { planBackfill } from './plan-backfill.ts'
 import { sentence } from './run-incremental.ts'
 import { syncJob } from './sync-job.ts'
@@ -30,7 +30,7 @@ export interface BackfillAsk {
 export async function runBackfill(ctx: Context, ask: BackfillAsk): Promise<BackfillReport> {
   const startedAt = ctx.now()
   const repo = await findRepo(ctx, ask.repo)
-  requireJobType(ctx, repo, ask.job)
+  requireSyncable(ctx, repo, ask.job)
   const window = windowWished(
     ask.wish,
     await databaseNow(ctx.db),

@@ -5,7 +5,7 @@ import type { JobType, Repo } from '../domain/repo.ts'
 import type { Context } from './context.ts'
 import { findRepo } from './find-repo.ts'
 import { holdJob } from './hold-job.ts'
-import { openSource, requireJobType } from './open-source.ts'
+import { openSource, requireSyncable } from './open-source.ts'
 import { planIncremental } from './plan-incremental.ts'
 import { type JobReport, syncJob } from './sync-job.ts'
 
@@ -22,7 +22,7 @@ export interface IncrementalAsk {
 export async function runIncremental(ctx: Context, ask: IncrementalAsk): Promise<IncrementalReport> {
   const startedAt = ctx.now()
   const repo = await findRepo(ctx, ask.repo)
-  requireJobType(ctx, repo, ask.job)
+  requireSyncable(ctx, repo, ask.job)
 
   let resumed = false
   let synced = 0

@@ -4,7 +4,7 @@ import { completeJob, type HeldJob, renewLease } from '../db/jobs.ts'
 import { closeBatch } from '../db/pages.ts'
 import { rollUpPlan } from '../db/plans.ts'
 import { moveHeads } from '../db/refs.ts'
-import { runSucceeded } from '../db/runs.ts'
+import { succeededWith } from '../db/runs.ts'
 import { bulkReason } from '../domain/bulk.ts'
 import { SyncError } from '../domain/errors.ts'
 import { countsOf, type PageCounts, statsOf, type Tally, tallied } from '../domain/tally.ts'
@@ -51,7 +51,7 @@ export async function storePage(
 
       const synced = await upsertCommits(tx, held, payload)
       const next = tallied(tally, counts, synced)
-      const { nextBatchId } = await closeBatch(tx, held, {
+      const { nextBatchId, storedBefore } = await closeBatch(tx, held, {
         beforeToken: before,
         afterToken: page.token,
         records: payload.count,
@@ -61,14 +61,17 @@ export async function storePage(
         last,
       })
 
+      // Stored by a commit whose answer was lost: what it wrote counts, not that nothing was left to write.
+      if (storedBefore) return { tally: tallied(tally, counts, storedBefore.synced), nextBatchId }
+
       if (last) await endRun(ctx, tx, held, page, next)
       return { tally: next, nextBatchId }
     })
   } catch (cause) {
     if (!(cause instanceof Rollback)) throw cause
     // The commit of the last page may have arrived although its answer did not.
-    if (last && (await runSucceeded(ctx.db, held.runId)))
-      return { tally: tallied(tally, counts, 0), nextBatchId: null }
+    const stats = last ? await succeededWith(ctx.db, held.runId) : null
+    if (stats) return { tally: tallied(tally, counts, stats.synced_count - tally.synced), nextBatchId: null }
     throw new SyncError('lease_lost', `job ${held.jobId} is no longer ours: page not stored`)
   }
 }

@@ -4,7 +4,7 @@ import { rollUpPlan } from '../db/plans.ts'
 import { backoffSeconds } from '../domain/backoff.ts'
 import { SyncError } from '../domain/errors.ts'
 import type { Repo } from '../domain/repo.ts'
-import { emptyTally, type Tally } from '../domain/tally.ts'
+import { emptyTally, statsOf, type Tally } from '../domain/tally.ts'
 import type { Reading } from '../sources/source.ts'
 import { type Context, underLease } from './context.ts'
 import { keepLease } from './keep-lease.ts'
@@ -72,7 +72,7 @@ export async function syncJob(
     return { status: 'success', tally, error: null }
   } catch (cause) {
     const error = reasonOf(cause, lease.signal)
-    const ended = await giveUp(ctx, held, error)
+    const ended = await giveUp(ctx, held, error, tally)
     log.warn({ kind: error.kind, reason: error.message, job: ended }, 'run failed')
     return { status: 'failed', tally, error }
   } finally {
@@ -88,9 +88,16 @@ function reasonOf(cause: unknown, signal: AbortSignal): SyncError {
   return new SyncError('bug', cause instanceof Error ? cause.message : String(cause), { cause })
 }
 
-/** The ledger is closed even for a failure; when the database itself is gone, the lease ends it. */
-async function giveUp(ctx: Context, held: HeldJob, error: SyncError): Promise<string> {
-  if (error.kind === 'lease_lost') return 'taken over'
+/**
+ * The ledger is closed even for a failure, also for a lease that was lost: if somebody has the job, the fence keeps us
+ * out; if only the lock was taken away, the job is given back. When the database itself is gone, the lease ends it.
+ */
+export async function giveUp(
+  ctx: Context,
+  held: HeldJob,
+  error: SyncError,
+  tally: Tally = emptyTally(),
+): Promise<string> {
   const limits = { ...underLease(ctx, held.leaseSeconds), signal: AbortSignal.timeout(10_000) }
   try {
     return await transaction(ctx.db, limits, async (tx) => {
@@ -102,6 +109,7 @@ async function giveUp(ctx: Context, held: HeldJob, error: SyncError): Promise<st
           error_message: error.message,
           ...(error.hint ? { hint: error.hint } : {}),
         },
+        stats: statsOf(tally),
       })
       if (status === 'dead') await rollUpPlan(tx, held.planId)
       return status ?? 'taken over'

@@ -23,12 +23,14 @@ export async function updateWatermark(
   jobType: JobType,
   plan: PlanRow,
 ): Promise<WatermarkMove> {
+  // A try whose commit arrived and whose answer did not: the next one finds the cursor there, moved by us.
+  let done: WatermarkMove | null = null
   return transaction(ctx.db, underLease(ctx, ctx.config.scm.worker.lease_seconds), async (tx) => {
     const namespace = mainLine({ provenance: provenanceOf(repo), jobType })
     const seen = await auditedCursor(tx, namespace)
     const kvKey = cursorKvKey(repo.kind, jobType, repo.repoId)
     const kv = await getKv(tx, KV_CURSORS, kvKey)
-    const before = watermarkOf(kv)
+    const before = watermarkOf(kv, ctx.now())
     const to = (plan.windowTo as Date).toISOString()
     const from = (plan.windowFrom as Date).toISOString()
 
@@ -49,6 +51,7 @@ export async function updateWatermark(
         exprHash: null,
       },
     })
+    if (!moved && done !== null && seen?.value === to) return done
     if (!moved || (before !== null && Date.parse(before) >= Date.parse(to)))
       return { updated: false, before, after: before }
 
@@ -63,6 +66,7 @@ export async function updateWatermark(
       run_id: `plan ${plan.planId}`,
       updated_at: ctx.now().toISOString(),
     })
-    return { updated: true, before, after: to }
+    done = { updated: true, before, after: to }
+    return done
   })
 }

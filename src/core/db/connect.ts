@@ -39,6 +39,8 @@ export function openPool(o: PoolOptions): pg.Pool {
   })
   // Without a listener an idle client's loss (server restart, pg_terminate_backend) ends the process.
   pool.on('error', (error) => o.onLost?.(error))
+  // The same for one that is lent out: whoever has it hears of the loss from its query, and the pool does not listen.
+  pool.on('connect', (client) => client.on('error', () => {}))
   return pool
 }
 

@@ -137,6 +137,71 @@ async function appendEvent(
   )
 }
 
+/** What an operator did to a main line's kv cursor, as a scheduler found it. */
+export interface CursorEdit {
+  provenance: string
+  cursorKey: string
+  direction: 'FORWARD' | 'BACKFILL'
+  reason: string
+  to: string
+  /** The audited cursor as it was read: value and version; null when there is none. */
+  seen: { value: string; version: number } | null
+  windowFrom: string | null
+  windowTo: string | null
+  scheduleInstanceId: number
+  planId: number
+  exprHash: string
+}
+
+/** Any number of edits → their events, and with FORWARD the cursors, in one statement. Thrown back when a cursor moved meanwhile. */
+export async function recordEdits(tx: Db, edits: CursorEdit[]): Promise<void> {
+  const moved = await rows(
+    tx,
+    'cursor_edits',
+    `with ask as (
+       select * from jsonb_to_recordset($1::jsonb) as x(provenance text, "cursorKey" text, direction text, reason text, "to" text,
+              prev text, version bigint, "windowFrom" timestamptz, "windowTo" timestamptz, "scheduleInstanceId" bigint, "planId" bigint,
+              "exprHash" text, key text)),
+     event as (
+       insert into ing_cursor_event (provenance_code, operation_code, cursor_key, namespace_scope_code, namespace_key,
+              cursor_type_code, prev_value, new_value, prev_instant, new_instant, window_from, window_to, direction_code, reason,
+              cursor_version, idempotent_key, schedule_instance_id, plan_id, expr_hash)
+       select provenance, 'HARVEST', "cursorKey", 'GLOBAL', $2, 'TIME', prev, "to", prev::timestamptz, "to"::timestamptz, "windowFrom",
+              "windowTo", direction, reason, version, key, "scheduleInstanceId", "planId", "exprHash" from ask
+       on conflict (idempotent_key) do nothing)
+     insert into ing_cursor (provenance_code, operation_code, cursor_key, namespace_scope_code, namespace_key, cursor_type_code,
+            cursor_value, normalized_instant, version, schedule_instance_id, plan_id, expr_hash)
+     select provenance, 'HARVEST', "cursorKey", 'GLOBAL', $2, 'TIME', "to", "to"::timestamptz, version, "scheduleInstanceId", "planId",
+            "exprHash" from ask where direction = 'FORWARD' order by provenance
+     on conflict (provenance_code, operation_code, cursor_key, namespace_scope_code, namespace_key) do update
+        set cursor_value = excluded.cursor_value, normalized_instant = excluded.normalized_instant, version = excluded.version,
+            schedule_instance_id = excluded.schedule_instance_id, plan_id = excluded.plan_id, expr_hash = excluded.expr_hash,
+            updated_at = now()
+      where ing_cursor.version = excluded.version - 1 and ing_cursor.normalized_instant < excluded.normalized_instant
+     returning 1`,
+    [
+      JSON.stringify(
+        edits.map((e) => ({
+          ...e,
+          prev: e.seen?.value ?? null,
+          version: e.direction === 'FORWARD' ? (e.seen?.version ?? 0) + 1 : null,
+          key: cursorEventKey({
+            namespace: [e.provenance, 'HARVEST', e.cursorKey, 'GLOBAL', GLOBAL_KEY],
+            prev: e.seen?.value ?? null,
+            next: e.to,
+            windowFrom: e.windowFrom,
+            windowTo: e.windowTo,
+            by: `instance ${e.scheduleInstanceId}`,
+          }),
+        })),
+      ),
+      GLOBAL_KEY,
+    ],
+  )
+  if (moved.length < edits.filter((e) => e.direction === 'FORWARD').length)
+    throw Object.assign(new Error('a cursor moved meanwhile'), { code: '40001' })
+}
+
 const MINE =
   'provenance_code = $1 and operation_code = $2 and cursor_key = $3 and namespace_scope_code = $4 and namespace_key = $5'
 

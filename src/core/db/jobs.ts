@@ -8,7 +8,6 @@
  *   running ──give back──▶ pending (attempt not counted)
  *   pending | failed ──cancel──▶ cancelled
  */
-import type pg from 'pg'
 import type { Json } from '../domain/ledger.ts'
 import type { JobType } from '../domain/repo.ts'
 import { type Db, row, rows } from './connect.ts'
@@ -37,7 +36,8 @@ export interface HeldJob {
   pinned: Record<string, string> | null
 }
 
-const HELD = `job_id as "jobId", plan_id as "planId", slice_id as "sliceId", repo_id as "repoId", job_type as "jobType", mode,
+/** scm.held_job as HeldJob has it. */
+export const HELD = `job_id as "jobId", plan_id as "planId", slice_id as "sliceId", repo_id as "repoId", job_type as "jobType", mode,
   provenance, operation, expr_hash as "exprHash", schedule_instance_id as "scheduleInstanceId", attempt,
   max_attempts as "maxAttempts", fence, lease_seconds as "leaseSeconds", run_id as "runId", batch_id as "batchId",
   spec, checkpoint, pinned`
@@ -45,7 +45,8 @@ const HELD = `job_id as "jobId", plan_id as "planId", slice_id as "sliceId", rep
 /**
  * Takes one job and its (repo, job type) lock, fails whatever run was left behind, opens the next run and its first
  * batch at the place where the last unfinished run stood. null: not in one of `from`, held by a live owner, or the
- * lock is. `deadOwner` is a worker proven gone, whose lease need not be waited for.
+ * lock is. `deadOwner` is a worker proven gone, whose lease need not be waited for; or the asking worker itself, when
+ * it holds the job and does not know it.
  */
 export async function holdJob(
   db: Db,
@@ -56,40 +57,6 @@ export async function holdJob(
     'job_hold',
     `select ${HELD} from scm.hold_jobs(array[$1::bigint], $2, $3, $4, $5)`,
     [ask.jobId, ask.worker, ask.leaseSeconds, ask.from, ask.deadOwner],
-  )
-}
-
-/** Who claims, what it may have (null = anything), and how much may run at once, by all workers together. */
-export interface Claiming {
-  count: number
-  worker: string
-  leaseSeconds: number
-  jobTypes: string[] | null
-  instances: string[] | null
-  tenants: string[] | null
-  limits: { running: number; perInstance: number; perTenant: number }
-}
-
-/**
- * Due jobs → held, up to `count`, in one round trip that is a transaction of its own: never call it inside another
- * one, and least of all beside a completion (measured: deadlocks within seconds). Fair and exact: see scm.claim_jobs.
- */
-export async function claimJobs(pool: pg.Pool, ask: Claiming): Promise<HeldJob[]> {
-  return rows<HeldJob>(
-    pool,
-    'job_claim',
-    `select ${HELD} from scm.claim_jobs($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-    [
-      ask.count,
-      ask.worker,
-      ask.leaseSeconds,
-      ask.jobTypes,
-      ask.instances,
-      ask.tenants,
-      ask.limits.running,
-      ask.limits.perInstance,
-      ask.limits.perTenant,
-    ],
   )
 }
 
@@ -144,6 +111,8 @@ export interface Failing {
   retry: 'never' | 'later' | 'free'
   delaySeconds: number
   summary: { error_category: string; error_message: string; hint?: string }
+  /** What the run did before it ended: its stored pages stay. */
+  stats?: Json
 }
 
 /** running → failed | dead | pending, with its run, batch and slice; the lock is free. null: it was not mine any more. */
@@ -168,7 +137,7 @@ export async function failJob(
        returning slice_id, repo_id, job_type, status),
      run as (
        update ing_task_run set status_code = case when $4 = 'free' then 'CANCELLED' else 'FAILED' end, finished_at = now(),
-              error = $6->>'error_message', error_summary_json = $6
+              error = $6->>'error_message', error_summary_json = $6, stats = $7
         where id = $3 and status_code = 'RUNNING' and exists (select from job) returning id),
      batch as (
        update ing_task_run_batch b set status_code = 'FAILED', error = $6->>'error_message'
@@ -179,7 +148,15 @@ export async function failJob(
      lock as (
        delete from scm.sync_locks l using job where l.repo_id = job.repo_id and l.job_type = job.job_type and l.fence = $2)
      select status from job`,
-    [held.jobId, held.fence, held.runId, why.retry, why.delaySeconds, JSON.stringify(why.summary)],
+    [
+      held.jobId,
+      held.fence,
+      held.runId,
+      why.retry,
+      why.delaySeconds,
+      JSON.stringify(why.summary),
+      JSON.stringify(why.stats ?? {}),
+    ],
   )
   return ended?.status ?? null
 }
@@ -224,13 +201,27 @@ export interface LockHolder {
   freeAt: Date
 }
 
-/** Who stands in the way of a (repo, job type), if anybody does. */
+export async function leaseOwner(db: Db, jobId: number): Promise<string | null> {
+  const found = await row<{ owner: string | null }>(
+    db,
+    'job_owner',
+    `select lease_owner as owner from ing_task where id = $1 and status = 'running'`,
+    [jobId],
+  )
+  return found?.owner ?? null
+}
+
+/** Who stands in the way of a (repo, job type), if anybody does: by its lock, or by a running job whose lock was deleted. */
 export async function lockHolder(db: Db, repoId: number, jobType: JobType): Promise<LockHolder | null> {
   return row(
     db,
     'lock_holder',
-    `select locked_by as "lockedBy", locked_at + make_interval(secs => lease_seconds) as "freeAt"
-       from scm.sync_locks where repo_id = $1 and job_type = $2 and locked_at + make_interval(secs => lease_seconds) >= now()`,
+    `select * from (
+       select locked_by as "lockedBy", locked_at + make_interval(secs => lease_seconds) as "freeAt"
+         from scm.sync_locks where repo_id = $1 and job_type = $2
+       union all
+       select lease_owner, lease_until from ing_task where repo_id = $1 and job_type = $2 and status = 'running') holder
+      where "freeAt" >= now() order by "freeAt" desc limit 1`,
     [repoId, jobType],
   )
 }

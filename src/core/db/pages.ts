@@ -7,7 +7,7 @@ export interface StoredPage {
   beforeToken: string
   afterToken: string
   records: number
-  stats: Json
+  stats: { synced: number; skipped: number }
   checkpoint: Json
   /** Written with the first page only: it may be large. */
   pinned: Json | null
@@ -16,14 +16,15 @@ export interface StoredPage {
 
 /**
  * Batch RUNNING → SUCCEEDED with its tokens and count, and the next one opened. Returns the next batch's id (null
- * after the last page). A batch found SUCCEEDED with the same token was stored by a commit whose answer was lost.
+ * after the last page). A batch found SUCCEEDED with the same token was stored by a commit whose answer was lost:
+ * `storedBefore` is what it said then.
  */
 export async function closeBatch(
   tx: Db,
   held: HeldJob,
   page: StoredPage,
-): Promise<{ nextBatchId: number | null }> {
-  const stored = await row<{ next: number | null }>(
+): Promise<{ nextBatchId: number | null; storedBefore: StoredPage['stats'] | null }> {
+  const stored = await row<{ next: number | null; before: StoredPage['stats'] | null }>(
     tx,
     'batch_close',
     `with done as (
@@ -39,7 +40,8 @@ export async function closeBatch(
        update ing_task_run set checkpoint = $7, pinned = coalesce($10::jsonb, pinned) where id = $2)
      select coalesce((select id from next), (
               select b.id from ing_task_run_batch b join ing_task_run_batch mine on mine.id = $1
-               where b.run_id = $2 and b.batch_no = mine.batch_no + 1)) as next
+               where b.run_id = $2 and b.batch_no = mine.batch_no + 1)) as next,
+            case when not exists (select from done) then stats end as before
        from ing_task_run_batch where id = $1 and (exists (select from done) or (status_code = 'SUCCEEDED' and after_token = $4))`,
     [
       held.batchId,
@@ -55,5 +57,5 @@ export async function closeBatch(
     ],
   )
   if (stored === null) throw new Error(`batch ${held.batchId} is neither running nor stored with this token`)
-  return { nextBatchId: stored.next }
+  return { nextBatchId: stored.next, storedBefore: stored.before }
 }

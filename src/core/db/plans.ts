@@ -53,7 +53,9 @@ export interface NewPlan {
 export async function insertPlans(
   db: Db,
   plans: NewPlan[],
-): Promise<{ planKey: string; planId: number; scheduleInstanceId: number; jobs: number }[]> {
+): Promise<
+  { planKey: string; planId: number; scheduleInstanceId: number; jobs: number; jobId: number | null }[]
+> {
   return rows(
     db,
     'plan_insert',
@@ -92,15 +94,18 @@ export async function insertPlans(
               w.job->>'status', case when w.job->>'status' = 'pending' then now() end, w.job->>'activeKey', w.trigger->>'correlationId'
          from wanted w join slice s on s.plan_id = w.plan_id and s.slice_no = w.no order by w.plan_id, w.no
        on conflict do nothing
-       returning plan_id, tenant_id, instance_key, status),
+       returning id, plan_id, tenant_id, instance_key, status),
      lane as (
        insert into scm.lanes (tenant_id, instance_key) select distinct tenant_id, instance_key from task
        on conflict do nothing)
-     select p.plan_key as "planKey", p.id as "planId", p.schedule_instance_id as "scheduleInstanceId",
-            count(t.plan_id)::int as jobs,
+     -- Not a join of plan and task: both look like one row to the planner, and 10,000 would be compared with 10,000.
+     select max(plan_key) as "planKey", plan_id as "planId", max(schedule_instance_id) as "scheduleInstanceId",
+            count(job_id)::int as jobs, min(job_id) as "jobId",
             -- Uncorrelated, so once per statement; many notifying transactions would queue for one lock at commit.
             (select pg_notify('scm_jobs', '') where exists (select from task where status = 'pending'))::text as woke
-       from plan p left join task t on t.plan_id = p.id group by p.plan_key, p.id, p.schedule_instance_id`,
+       from (select id as plan_id, plan_key, schedule_instance_id, null::bigint as job_id from plan
+             union all select plan_id, null, null, id from task) made
+      group by plan_id`,
     [JSON.stringify(plans)],
   )
 }
@@ -162,17 +167,23 @@ export async function slicesOf(db: Db, planId: number): Promise<SliceRow[]> {
  * later one counts with a snapshot that holds the earlier.
  */
 export async function rollUpPlan(tx: Db, planId: number): Promise<void> {
-  await rows(tx, 'plan_lock', 'select 1 from ing_plan where id = $1 for update', [planId])
+  await rollUpPlans(tx, [planId])
+}
+
+/** The same for several; locked in the order of their ids, so that two of us cannot wait for each other. */
+export async function rollUpPlans(tx: Db, planIds: number[]): Promise<void> {
+  if (planIds.length === 0) return
+  await rows(tx, 'plan_lock', 'select 1 from ing_plan where id = any($1) order by id for update', [planIds])
   await rows(
     tx,
     'plan_roll_up',
     `update ing_plan p set updated_at = now(), status_code = case
               when s.open > 0 then 'READY' when s.good = s.n then 'COMPLETED' when s.good > 0 then 'PARTIAL' else 'FAILED' end
-       from (select count(*) as n, count(*) filter (where status_code = 'SUCCEEDED') as good,
+       from (select plan_id, count(*) as n, count(*) filter (where status_code = 'SUCCEEDED') as good,
                     count(*) filter (where status_code in ('PENDING', 'DISPATCHED', 'EXECUTING')) as open
-               from ing_plan_slice where plan_id = $1) s
-      where p.id = $1`,
-    [planId],
+               from ing_plan_slice where plan_id = any($1) group by plan_id) s
+      where p.id = s.plan_id`,
+    [planIds],
   )
 }
 

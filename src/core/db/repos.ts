@@ -4,23 +4,33 @@ import { type Db, row, rows } from './connect.ts'
 const COLUMNS = `repo_id as "repoId", repo_type as kind, url as locator, project_key as "projectKey",
   instance_key as "instanceKey", tenant_id as "tenantId", enabled`
 
+/** Registers, or enables again. The update comes first: an insert that conflicts would use up a number each time. */
 export async function addRepo(
   db: Db,
   repo: Omit<Repo, 'repoId' | 'enabled'>,
 ): Promise<{ repo: Repo; created: boolean }> {
-  const added = await row<Repo & { created: boolean }>(
-    db,
-    'repo_add',
-    `insert into scm.repos (repo_type, url, project_key, instance_key, tenant_id) values ($1, $2, $3, $4, $5)
-     on conflict (repo_type, url) do update
-        set enabled = true, project_key = coalesce(excluded.project_key, repos.project_key),
-            tenant_id = case when excluded.project_key is null then repos.tenant_id else excluded.tenant_id end,
-            updated_at = clock_timestamp()
-     returning ${COLUMNS}, (xmax = 0) as created`,
-    [repo.kind, repo.locator, repo.projectKey, repo.instanceKey, repo.tenantId],
-  )
-  const { created, ...rest } = added as Repo & { created: boolean }
-  return { repo: rest, created }
+  for (;;) {
+    const known = await row<Repo>(
+      db,
+      'repo_enable',
+      `update scm.repos
+          set enabled = true, project_key = coalesce($3, project_key),
+              tenant_id = case when $3::text is null then tenant_id else $4 end, updated_at = clock_timestamp()
+        where repo_type = $1 and url = $2 returning ${COLUMNS}`,
+      [repo.kind, repo.locator, repo.projectKey, repo.tenantId],
+    )
+    if (known) return { repo: known, created: false }
+
+    const added = await row<Repo>(
+      db,
+      'repo_add',
+      `insert into scm.repos (repo_type, url, project_key, instance_key, tenant_id) values ($1, $2, $3, $4, $5)
+       on conflict (repo_type, url) do nothing returning ${COLUMNS}`,
+      [repo.kind, repo.locator, repo.projectKey, repo.instanceKey, repo.tenantId],
+    )
+    if (added) return { repo: added, created: true }
+    // Somebody else registered it in between.
+  }
 }
 
 /** By number or by locator; null when it is not registered. */
@@ -38,6 +48,11 @@ export async function findRepo(
         kind,
         by.locator,
       ])
+}
+
+/** Whatever its kind; null when there is no such repository. */
+export async function repoById(db: Db, repoId: number): Promise<Repo | null> {
+  return row<Repo>(db, 'repo_any', `select ${COLUMNS} from scm.repos where repo_id = $1`, [repoId])
 }
 
 export interface RepoListing extends Repo {

@@ -1,11 +1,12 @@
 import { type Db, row } from './connect.ts'
 
-export async function runSucceeded(db: Db, runId: number): Promise<boolean> {
-  const found = await row(
+/** The `stats` a run succeeded with; null when it has not. */
+export async function succeededWith(db: Db, runId: number): Promise<{ synced_count: number } | null> {
+  const found = await row<{ stats: { synced_count: number } }>(
     db,
     'run_succeeded',
-    `select 1 from ing_task_run where id = $1 and status_code = 'SUCCEEDED'`,
+    `select stats from ing_task_run where id = $1 and status_code = 'SUCCEEDED'`,
     [runId],
   )
-  return found !== null
+  return found?.stats ?? null
 }

@@ -31,7 +31,7 @@ export function parseRepoRef(typed: string): RepoRef {
   if (!isSourceKind(kind) || id === '') {
     throw new SyncError(
       'usage',
-      `repository ${JSON.stringify(maskUserinfo(typed))} is not of the form <kind>:<id>`,
+      `repository ${JSON.stringify(typed.replace(/\S*@/, '***@'))} is not of the form <kind>:<id>`,
       {
         hint: `kinds are ${SOURCE_KINDS.join(', ')}; for example git:/srv/project.git, git:https://host/project.git`,
       },
@@ -52,7 +52,7 @@ export function spell(repo: Pick<Repo, 'kind' | 'locator'>): string {
 
 /** Nothing that stands before an @ in a URL may be printed. */
 export function maskUserinfo(text: string): string {
-  return text.replace(/:\/\/[^/@\s]*@/g, '://***@')
+  return text.replace(/:\/\/[^\s'"]*@/g, '://***@')
 }
 
 function isSourceKind(text: string): text is SourceKind {

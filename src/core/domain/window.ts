@@ -51,11 +51,11 @@ export function chunksOf(window: TimeWindow, hours: number): TimeWindow[] {
 const ISO =
   /^(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?)?\s*(Z|[+-]\d{2}:?\d{2})?$/i
 
-/** ISO 8601: a date alone, a naive time (UTC), `Z`, an offset, fractions. */
+/** ISO 8601 from 1970 on: a date alone, a naive time (UTC), `Z`, an offset, fractions. */
 export function parseInstant(text: string, name: string): Date {
   const match = ISO.exec(text.trim())
   const date = match && new Date(normalised(match))
-  if (!match || !date || Number.isNaN(date.getTime()) || !sameDay(match)) {
+  if (!match || !date || !(date.getTime() >= 0) || !sameDay(match)) {
     throw new SyncError('usage', `${name} ${JSON.stringify(text)} is not a time`, {
       hint: 'write it as 2025-01-31, 2025-01-31T10:00:00Z or 2025-01-31T10:00:00+08:00',
     })

@@ -9,10 +9,13 @@ export function openLog(o: {
   redact: (text: string) => string
   base: Record<string, unknown>
 }): Logger {
+  // Text by text: a secret that reads `true` or `1234` must not break the line it is cut out of.
+  const clean = (line: string) =>
+    JSON.stringify(JSON.parse(line), (_key, v) => (typeof v === 'string' ? o.redact(v) : v))
   const sink = {
     write(line: string) {
       try {
-        writeSync(STDERR, o.redact(line))
+        writeSync(STDERR, `${clean(line)}\n`)
       } catch {
         // A closed stderr must not end a sync.
       }

@@ -3,7 +3,7 @@ import { SyncError } from '../../../src/core/domain/errors.ts'
 import { servers } from '../../helpers/database.ts'
 import { violations } from '../../helpers/oracle.ts'
 import { openScene, type Scene } from '../../helpers/scene.ts'
-import { watched } from '../../helpers/watched-source.ts'
+import { afterPages, watched } from '../../helpers/watched-source.ts'
 
 const PAGE_SIZE = 3
 
@@ -42,10 +42,18 @@ describe.each(servers())('an incremental sync on the $name server', ({ url }) =>
     commits(8)
     const report = await scene.incremental()
 
-    expect(report).toMatchObject({ status: 'success', items_synced: 8, exit_code: 0, vfacts_refreshed: true, error: null })
+    expect(report).toMatchObject({
+      status: 'success',
+      items_synced: 8,
+      exit_code: 0,
+      vfacts_refreshed: true,
+      error: null,
+    })
     expect(await violations(scene)).toEqual([])
     expect((await batches()).map((b) => b.records)).toEqual([3, 3, 2])
-    expect(await runs()).toMatchObject([{ status: 'SUCCEEDED', attempt: 1, stats: { scanned_count: 8, pages: 3 } }])
+    expect(await runs()).toMatchObject([
+      { status: 'SUCCEEDED', attempt: 1, stats: { scanned_count: 8, pages: 3 } },
+    ])
   })
 
   test('an empty repository is a success with nothing in it', async () => {
@@ -56,11 +64,19 @@ describe.each(servers())('an incremental sync on the $name server', ({ url }) =>
   test('a second one without news writes no row, and moves the cursor to now', async () => {
     commits(4)
     await scene.incremental()
-    const before = await scene.query('select commit_sha, xmin::text, updated_at from scm.git_commits order by 1')
+    const before = await scene.query(
+      'select commit_sha, xmin::text, updated_at from scm.git_commits order by 1',
+    )
     const cursor = await scene.kv()
 
-    expect(await scene.incremental()).toMatchObject({ status: 'success', items_synced: 0, vfacts_refreshed: false })
-    expect(await scene.query('select commit_sha, xmin::text, updated_at from scm.git_commits order by 1')).toEqual(before)
+    expect(await scene.incremental()).toMatchObject({
+      status: 'success',
+      items_synced: 0,
+      vfacts_refreshed: false,
+    })
+    expect(
+      await scene.query('select commit_sha, xmin::text, updated_at from scm.git_commits order by 1'),
+    ).toEqual(before)
     expect(await scene.kv()).not.toEqual(cursor)
     expect(await violations(scene)).toEqual([])
     expect(await scene.query('select status from scm.sync_runs order by run_id')).toEqual([
@@ -79,37 +95,44 @@ describe.each(servers())('an incremental sync on the $name server', ({ url }) =>
     expect(third?.after).toBe(`7:${scene.repo.git('rev-parse', 'main')}`)
   })
 
-  test.each([0, 1, 2, 3])('a failure before page %i is resumed there, and no page before it is read again', async (failing) => {
-    commits(10)
-    const broken = watched((_, n) => {
-      if (n === failing) throw new SyncError('network', 'the line is cut')
-    })
-    const failed = await scene.incremental(scene.ctx({ sources: broken }))
-    expect(failed).toMatchObject({ status: 'failed', exit_code: 2, error: 'the line is cut' })
-    expect(await job()).toMatchObject({ status: 'failed', attempts: 1 })
-    expect(await violations({ ...scene, unsettled: true })).toEqual([])
+  test.each([0, 1, 2, 3])(
+    'a failure before page %i is resumed there, and no page before it is read again',
+    async (failing) => {
+      commits(10)
+      const broken = watched((_, n) => {
+        if (n === failing) throw new SyncError('network', 'the line is cut')
+      })
+      const failed = await scene.incremental(scene.ctx({ sources: broken }))
+      expect(failed).toMatchObject({ status: 'failed', exit_code: 2, error: 'the line is cut' })
+      expect(await job()).toMatchObject({ status: 'failed', attempts: 1 })
+      expect(await violations({ ...scene, unsettled: true })).toEqual([])
 
-    const read: number[] = []
-    const report = await scene.incremental(scene.ctx({ sources: watched((page) => read.push(page.commits.length)) }))
-    expect(report.status).toBe('success')
+      const read: number[] = []
+      const report = await scene.incremental(
+        scene.ctx({ sources: watched((page) => read.push(page.commits.length)) }),
+      )
+      expect(report.status).toBe('success')
 
-    const all = await batches()
-    const stored = all.filter((b) => b.run === all[0]?.run && b.status === 'SUCCEEDED')
-    const resumed = all.find((b) => b.run !== all[0]?.run)
-    expect(stored).toHaveLength(failing)
-    expect(resumed?.before).toBe(stored.at(-1)?.after ?? '')
-    // What is left of the ten, and then the look for what came meanwhile.
-    expect(read.reduce((a, b) => a + b)).toBe(10 - failing * PAGE_SIZE)
-    expect((await runs()).slice(0, 2)).toMatchObject([
-      { status: 'FAILED', attempt: 1 },
-      { status: 'SUCCEEDED', attempt: 2, stats: { scanned_count: 10 - failing * PAGE_SIZE } },
-    ])
-    expect(await violations(scene)).toEqual([])
-  })
+      const all = await batches()
+      const stored = all.filter((b) => b.run === all[0]?.run && b.status === 'SUCCEEDED')
+      const resumed = all.find((b) => b.run !== all[0]?.run)
+      expect(stored).toHaveLength(failing)
+      expect(resumed?.before).toBe(stored.at(-1)?.after ?? '')
+      // What is left of the ten, and then the look for what came meanwhile.
+      expect(read.reduce((a, b) => a + b)).toBe(10 - failing * PAGE_SIZE)
+      expect((await runs()).slice(0, 2)).toMatchObject([
+        { status: 'FAILED', attempt: 1 },
+        { status: 'SUCCEEDED', attempt: 2, stats: { scanned_count: 10 - failing * PAGE_SIZE } },
+      ])
+      expect(await violations(scene)).toEqual([])
+    },
+  )
 
   test('what came while a sync lay interrupted is brought by the same command that resumes it', async () => {
     commits(5)
-    await scene.incremental(scene.ctx({ sources: watched((_, n) => n === 1 && Promise.reject(new Error('bang'))) }))
+    await scene.incremental(
+      scene.ctx({ sources: watched((_, n) => n === 1 && Promise.reject(new Error('bang'))) }),
+    )
     scene.repo.commit('late')
     expect(await scene.incremental()).toMatchObject({ status: 'success', items_synced: 3 })
     expect(await violations(scene)).toEqual([])
@@ -117,7 +140,9 @@ describe.each(servers())('an incremental sync on the $name server', ({ url }) =>
 
   test('a resumed sync whose repository was rewritten meanwhile ends with the new history', async () => {
     commits(7)
-    await scene.incremental(scene.ctx({ sources: watched((_, n) => n === 1 && Promise.reject(new Error('bang'))) }))
+    await scene.incremental(
+      scene.ctx({ sources: watched((_, n) => n === 1 && Promise.reject(new Error('bang'))) }),
+    )
     const ever = new Set(scene.repo.all())
     scene.repo.git('update-ref', 'refs/heads/main', 'main~5')
     scene.repo.commit('another way')
@@ -149,7 +174,7 @@ describe.each(servers())('an incremental sync on the $name server', ({ url }) =>
   test('a stop leaves the job pending, the lock free and the attempt uncounted', async () => {
     commits(9)
     const stop = new AbortController()
-    const stopping = scene.ctx({ signal: stop.signal, sources: watched((_, n) => n === 2 && stop.abort()) })
+    const stopping = scene.ctx({ signal: stop.signal, sources: afterPages(scene, 2, () => stop.abort()) })
     expect(await scene.incremental(stopping)).toMatchObject({ status: 'cancelled', exit_code: 2 })
     expect(await job()).toMatchObject({ status: 'pending', attempts: 0, lease_owner: null })
     expect(await scene.query('select 1 from scm.sync_locks')).toEqual([])
@@ -173,7 +198,9 @@ describe.each(servers())('an incremental sync on the $name server', ({ url }) =>
 
   test('a failure no retry could mend makes the job dead at once', async () => {
     commits(1)
-    await scene.incremental(scene.ctx({ sources: watched(() => Promise.reject(new SyncError('auth', 'no'))) }))
+    await scene.incremental(
+      scene.ctx({ sources: watched(() => Promise.reject(new SyncError('auth', 'no'))) }),
+    )
     expect(await job()).toMatchObject({ status: 'dead', attempts: 1 })
   })
 })

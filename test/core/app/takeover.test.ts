@@ -5,7 +5,7 @@ import { workerName } from '../../helpers/context.ts'
 import { servers } from '../../helpers/database.ts'
 import { violations } from '../../helpers/oracle.ts'
 import { openScene, type Scene } from '../../helpers/scene.ts'
-import { watched } from '../../helpers/watched-source.ts'
+import { afterPages, watched } from '../../helpers/watched-source.ts'
 
 describe.each(servers())('several who want the same repository, on the $name server', ({ url }) => {
   let scene: Scene
@@ -19,10 +19,9 @@ describe.each(servers())('several who want the same repository, on the $name ser
   const stuck = async (worker: string) => {
     const paused = gate()
     const over = gate()
-    const sources = watched(async (_, n) => {
-      if (n !== 1) return
+    const sources = afterPages(scene, 1, () => {
       paused.open()
-      await over.opened
+      return over.opened
     })
     const ending = scene.incremental(scene.ctx({ worker, sources }))
     await paused.opened
@@ -35,7 +34,9 @@ describe.each(servers())('several who want the same repository, on the $name ser
   }
   const age = () =>
     Promise.all([
-      scene.query(`update ing_task set leased_at = leased_at - interval '1 day', lease_until = lease_until - interval '1 day', updated_at = clock_timestamp() where status = 'running'`),
+      scene.query(
+        `update ing_task set leased_at = leased_at - interval '1 day', lease_until = lease_until - interval '1 day', updated_at = clock_timestamp() where status = 'running'`,
+      ),
       scene.query(`update scm.sync_locks set locked_at = locked_at - interval '1 day'`),
     ])
   const deadPid = () => spawnSync('true').pid
@@ -82,7 +83,10 @@ describe.each(servers())('several who want the same repository, on the $name ser
     const state = () => scene.query('select * from ing_task order by id')
     const after = await state()
 
-    expect(await zombie.end()).toMatchObject({ status: 'failed', error: expect.stringMatching(/no longer ours/) })
+    expect(await zombie.end()).toMatchObject({
+      status: 'failed',
+      error: expect.stringMatching(/no longer ours/),
+    })
     expect(await state()).toEqual(after)
     expect(await violations(scene)).toEqual([])
   })
@@ -99,7 +103,8 @@ describe.each(servers())('several who want the same repository, on the $name ser
       return real(access)
     }
     void scene.incremental(scene.ctx({ sources, lease: 1 }))
-    while ((await scene.query(`select 1 from ing_task_run_batch where status_code = 'SUCCEEDED'`)).length < 1) await pause(10)
+    while ((await scene.query(`select 1 from ing_task_run_batch where status_code = 'SUCCEEDED'`)).length < 1)
+      await pause(10)
     await scene.query(`update ing_task set fence = nextval('scm.fence'), updated_at = clock_timestamp()`)
     for (let i = 0; i < 100 && heard === undefined; i++) await pause(20)
     expect(heard).toMatchObject({ kind: 'lease_lost' })

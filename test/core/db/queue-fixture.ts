@@ -1,5 +1,6 @@
 import type pg from 'pg'
-import { type Claiming, claimJobs, type HeldJob } from '../../../src/core/db/jobs.ts'
+import { type Claiming, claimJobs } from '../../../src/core/db/claim.ts'
+import type { HeldJob } from '../../../src/core/db/jobs.ts'
 
 export interface SeedJob {
   repo?: number

@@ -52,5 +52,8 @@ test('what stands before an @ in a URL is never in a message', () => {
   expect(maskUserinfo('https://user:secret@host/x and ssh://git@h')).toBe(
     'https://***@host/x and ssh://***@h',
   )
-  expect(() => parseRepoRef('https://user:secret@host/x')).toThrow(/^(?!.*secret)/)
+  expect(maskUserinfo('https://u:pa@secret@h/x')).toBe('https://***@h/x')
+  for (const typed of ['https://user:secret@host/x', 'foo:u:secret@h:x', 'foo:u:pa@secret@h']) {
+    expect(() => parseRepoRef(typed)).toThrow(/^(?!.*secret)/)
+  }
 })

@@ -31,6 +31,8 @@ test.each([
   '2025-01-31T10:00:00+8',
   'NaN',
   '2025-01-31Tnow',
+  '0000-01-01',
+  '1969-12-31',
 ])('refuses %j as a time', (text) => {
   expect(() => parseInstant(text, '--since')).toThrow(SyncError)
 })

@@ -1,0 +1,57 @@
+import { Flags } from '@oclif/core'
+import { stopLeading, tickScheduler } from '../core/app/tick-scheduler.ts'
+import { BaseCommand } from '../shell/base-command.ts'
+import { schedulerText } from '../shell/text/queue.ts'
+
+export default class Scheduler extends BaseCommand {
+  static override summary = 'Make jobs for the repositories that are due'
+  static override description =
+    'One scan, or one after the other with --loop. Of several schedulers one leads; the others stand by and take over.'
+  static override examples = [
+    '<%= config.bin %> <%= command.id %> --once --json',
+    '<%= config.bin %> <%= command.id %> --loop --interval-seconds 60',
+    '<%= config.bin %> <%= command.id %> --dry-run',
+  ]
+  static override flags = {
+    once: Flags.boolean({ summary: 'One scan; what is done unless --loop is given', exclusive: ['loop'] }),
+    loop: Flags.boolean({ summary: 'Scan after scan until stopped' }),
+    'interval-seconds': Flags.integer({ summary: 'Rest between scans', helpValue: 'SECONDS' }),
+    'dry-run': Flags.boolean({ summary: 'Show what would be enqueued, write nothing' }),
+  }
+
+  private overrides: Record<string, unknown> = {}
+
+  protected override get request() {
+    const request = super.request
+    return { ...request, flags: { ...request.flags, ...this.overrides } }
+  }
+
+  async run(): Promise<void> {
+    const { flags } = await this.read(Scheduler)
+    if (flags['interval-seconds'] !== undefined)
+      this.overrides['scm.scheduler.scan_interval_seconds'] = flags['interval-seconds']
+
+    const ask = { dryRun: flags['dry-run'] ?? false, keepLeading: flags.loop ?? false }
+    let leaving: Promise<void> | undefined
+    await this.report(
+      (ctx) => {
+        if (ask.keepLeading && !leaving) {
+          leaving = Promise.resolve()
+          ctx.signal.addEventListener('abort', () => {
+            leaving = stopLeading(ctx).catch(() => {}) // then its lease ends it
+          })
+        }
+        return tickScheduler(ctx, ask)
+      },
+      schedulerText,
+      flags.loop
+        ? (config) => ({
+            intervalSeconds: config.scm.scheduler.scan_interval_seconds,
+            max: 0,
+            json: flags.json,
+          })
+        : undefined,
+    )
+    await leaving
+  }
+}

@@ -1,0 +1,78 @@
+import { transaction } from '../db/connect.ts'
+import { cancelJob, failJob, type HeldJob } from '../db/jobs.ts'
+import { getKv } from '../db/kv.ts'
+import { repoById } from '../db/repos.ts'
+import { cursorKvKey, readCursor, watermarkOf } from '../domain/cursor.ts'
+import { SyncError } from '../domain/errors.ts'
+import { type Repo, spell } from '../domain/repo.ts'
+import { type Context, underLease } from './context.ts'
+import { KV_CURSORS } from './land-cursor.ts'
+import { openSource, requireSyncable } from './open-source.ts'
+import { replanIncremental, sameStart } from './plan-incremental.ts'
+import { sentence } from './run-incremental.ts'
+import { giveUp, syncJob } from './sync-job.ts'
+
+export interface JobDone {
+  outcome: 'completed' | 'failed' | 'released' | 'cancelled'
+  synced: number
+  error: string | null
+}
+
+/** One claimed job to its end. Never throws: a job that breaks must not take the worker with it. */
+export async function workJob(ctx: Context, held: HeldJob): Promise<JobDone> {
+  let repo: Repo | null = null
+  try {
+    if (ctx.signal.aborted) throw new SyncError('cancelled', 'stopped before the run was begun')
+    repo = await repoById(ctx.db, held.repoId)
+    if (repo === null) throw new SyncError('not_found', `repository ${held.repoId} is not registered`)
+    if (!repo.enabled) {
+      await putAway(ctx, held, `the syncing of ${spell(repo)} has ended`, null)
+      return { outcome: 'cancelled', synced: 0, error: null }
+    }
+    requireSyncable(ctx, repo, held.jobType)
+    if (held.mode !== 'backfill' && (await isStale(ctx, repo, held))) {
+      await putAway(ctx, held, 'the cursor was set to another place', repo)
+      return { outcome: 'cancelled', synced: 0, error: null }
+    }
+  } catch (cause) {
+    const error = asSyncError(cause)
+    ctx.log.warn({ jobId: held.jobId, kind: error.kind, reason: error.message }, 'job not begun')
+    await giveUp(ctx, held, error)
+    return endedBy(error, held, repo, 0)
+  }
+
+  const upstream = repo
+  const report = await syncJob(ctx, repo, held, (signal) => openSource(ctx, upstream, signal))
+  return report.error
+    ? endedBy(report.error, held, repo, report.tally.synced)
+    : { outcome: 'completed', synced: report.tally.synced, error: null }
+}
+
+/** True when an operator has moved the cursor since the job was planned: it would read from a place nobody means now. */
+async function isStale(ctx: Context, repo: Repo, held: HeldJob): Promise<boolean> {
+  const kv = await getKv(ctx.db, KV_CURSORS, cursorKvKey(repo.kind, held.jobType, repo.repoId))
+  return !sameStart(held.spec.window.from, readCursor(watermarkOf(kv, ctx.now()), null).watermark)
+}
+
+/** running → cancelled, and with `replan` the sync that is wanted instead, in one transaction. */
+async function putAway(ctx: Context, held: HeldJob, reason: string, replan: Repo | null): Promise<void> {
+  ctx.log.info({ jobId: held.jobId, repoId: held.repoId, reason }, 'job cancelled')
+  await transaction(ctx.db, underLease(ctx, held.leaseSeconds), async (tx) => {
+    const summary = { error_category: 'cancelled', error_message: reason }
+    const released = await failJob(tx, held, { retry: 'free', delaySeconds: 0, summary })
+    if (released === null) return // not ours any more: its new owner will see the same
+    await cancelJob(tx, held.jobId, reason)
+    if (replan) await replanIncremental(ctx, tx, replan, held.jobType)
+  })
+}
+
+function endedBy(error: SyncError, held: HeldJob, repo: Repo | null, synced: number): JobDone {
+  if (error.retry === 'free') return { outcome: 'released', synced, error: null }
+  const what = `job ${held.jobId} (${repo ? spell(repo) : `repository ${held.repoId}`} ${held.jobType})`
+  return { outcome: 'failed', synced, error: `${what}: ${sentence(error)}` }
+}
+
+function asSyncError(cause: unknown): SyncError {
+  if (cause instanceof SyncError) return cause
+  return new SyncError('bug', cause instanceof Error ? cause.message : String(cause), { cause })
+}

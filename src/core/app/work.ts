@@ -1,0 +1,201 @@
+import type { WorkerReport } from '../contracts/worker.ts'
+import { claimJobs } from '../db/claim.ts'
+import { codeOf, isTransient } from '../db/failure.ts'
+import type { HeldJob } from '../db/jobs.ts'
+import { type Ear, listenForJobs } from '../db/wake.ts'
+import { SyncError } from '../domain/errors.ts'
+import { exitCodeOf, sumOf } from '../domain/outcome.ts'
+import type { JobType } from '../domain/repo.ts'
+import type { Context } from './context.ts'
+import { type JobDone, workJob } from './work-job.ts'
+
+export interface WorkAsk {
+  /** At most one job, then the end. */
+  once: boolean
+  /** The end when nothing is due. */
+  drain: boolean
+  /** Empty means: what the pool or the configuration says; and empty there means all. */
+  jobTypes: JobType[]
+  pool: string | null
+}
+
+/** Errors kept for the report; the log has all of them. */
+const MOST_ERRORS = 20
+
+const UNIQUE_VIOLATION = '23505'
+
+/**
+ * Claims due jobs and works them off, several at a time, until stopped (or once, or until nothing is due). New jobs
+ * ring a bell; the poll is what finds them for certain. When stopped: nothing more is claimed, what is in hand is
+ * abandoned at a page's end and given back without penalty.
+ */
+export async function work(ctx: Context, ask: WorkAsk): Promise<WorkerReport> {
+  const startedAt = ctx.now()
+  const counts = { completed: 0, failed: 0, released: 0, cancelled: 0 }
+  let synced = 0
+  const errors: string[] = []
+
+  const served = servedBy(ctx, ask)
+  const slots = ask.once ? 1 : served.parallelism
+  const inHand = new Set<Promise<void>>()
+  const bell = makeBell(ctx.signal)
+  let ear: Ear | null = null
+  let claimed = 0
+
+  ctx.log.info({ ...served, once: ask.once, drain: ask.drain }, 'worker started')
+  try {
+    while (!ctx.signal.aborted) {
+      if (!ask.once && !ask.drain && !ear?.hears) ear = await listen()
+      const free = slots - inHand.size
+      const jobs = free > 0 ? await claim(free) : []
+      for (const held of jobs) start(held)
+      claimed += jobs.length
+
+      const idle = jobs.length === 0 && inHand.size === 0
+      if ((ask.once && (claimed > 0 || idle)) || (ask.drain && idle)) break
+      // With every slot busy only the end of a job matters; otherwise anything may have become due.
+      await bell.rest(inHand.size === slots ? null : pollMs())
+    }
+  } finally {
+    await Promise.all(inHand)
+    ear?.stop()
+  }
+
+  const outcomes = [
+    ...Array<'success'>(counts.completed + counts.cancelled).fill('success'),
+    ...Array<'failed'>(counts.failed).fill('failed'),
+  ]
+  const judged = ask.once || ask.drain ? sumOf(outcomes) : 'success'
+  const status = judged === 'partial' || judged === 'failed' ? judged : 'success'
+  ctx.log.info({ ...counts, synced }, 'worker ended')
+  return {
+    status,
+    worker_id: ctx.worker,
+    jobs_worked: claimed,
+    jobs_completed: counts.completed,
+    jobs_failed: counts.failed,
+    jobs_released: counts.released,
+    jobs_cancelled: counts.cancelled,
+    items_synced: synced,
+    errors,
+    started_at: startedAt.toISOString(),
+    finished_at: ctx.now().toISOString(),
+    exit_code: exitCodeOf(status),
+  }
+
+  function start(held: HeldJob): void {
+    const job: Promise<void> = workJob(ctx, held)
+      .catch((error): JobDone => {
+        // Not even closing it worked: its lease ends it, and the reaper or another worker goes on.
+        ctx.log.error({ jobId: held.jobId, err: error }, 'job left to its lease')
+        return {
+          outcome: 'failed',
+          synced: 0,
+          error: `job ${held.jobId}: ${String(error?.message ?? error)}`,
+        }
+      })
+      .then((ended) => {
+        counts[ended.outcome] += 1
+        synced += ended.synced
+        if (ended.error && errors.length < MOST_ERRORS) errors.push(ended.error)
+        inHand.delete(job)
+        bell.ring()
+      })
+    inHand.add(job)
+  }
+
+  async function claim(count: number): Promise<HeldJob[]> {
+    const { scheduler, worker } = ctx.config.scm
+    try {
+      return await claimJobs(ctx.db, {
+        count,
+        worker: ctx.worker,
+        leaseSeconds: worker.lease_seconds,
+        jobTypes: served.jobTypes,
+        instances: served.instances,
+        tenants: served.tenants,
+        limits: {
+          running: scheduler.max_running,
+          perInstance: scheduler.per_instance_concurrency,
+          perTenant: scheduler.per_tenant_concurrency,
+        },
+      })
+    } catch (error) {
+      // The queue is busy, or an enqueue raced us for an active key: nothing was taken, the next look will tell.
+      if (isTransient(error) || codeOf(error) === UNIQUE_VIOLATION) {
+        ctx.log.debug({ err: error }, 'claim to be tried again')
+        return []
+      }
+      if (ask.once || ask.drain) throw error
+      ctx.log.warn({ err: error }, 'no claim: the database does not answer')
+      return []
+    }
+  }
+
+  async function listen(): Promise<Ear | null> {
+    try {
+      return await listenForJobs(ctx.db, bell.ring)
+    } catch (error) {
+      ctx.log.debug({ err: error }, 'not listening; polling only')
+      return null
+    }
+  }
+
+  /** Workers that were started together must not all ask together. */
+  function pollMs(): number {
+    return ctx.config.scm.worker.poll_interval * 1000 * (0.8 + 0.4 * Math.random())
+  }
+}
+
+/** What this process takes: flags, else its pool, else the worker's own configuration. null = anything. */
+function servedBy(ctx: Context, ask: WorkAsk) {
+  const { worker } = ctx.config.scm
+  const pool = ask.pool === null ? null : worker.pools[ask.pool]
+  if (pool === undefined) {
+    throw new SyncError('usage', `there is no worker pool ${JSON.stringify(ask.pool)}`, {
+      hint: `pools are tables [scm.worker.pools.NAME] of the configuration; there are: ${Object.keys(worker.pools).join(', ') || 'none'}`,
+    })
+  }
+  const some = <T>(...lists: (readonly T[] | undefined)[]): T[] | null => {
+    const found = lists.find((l) => l !== undefined && l.length > 0)
+    return found ? [...found] : null
+  }
+  const hosts = some(worker.instance_allowlist, pool?.instance_allowlist)
+  return {
+    parallelism: pool?.parallelism ?? worker.parallelism,
+    jobTypes: some(ask.jobTypes, pool?.job_types),
+    instances: hosts?.map((host) => host.toLowerCase()) ?? null,
+    tenants: some(worker.tenant_allowlist, pool?.tenant_allowlist),
+  }
+}
+
+/** Rings are remembered, so one that comes just before the rest is not slept through. */
+function makeBell(signal: AbortSignal) {
+  let rung = false
+  let wake = () => {}
+  const ring = () => {
+    rung = true
+    wake()
+  }
+  return {
+    ring,
+    /** Until the bell rings, the process is asked to stop, or `ms` are over (null: never). */
+    rest: (ms: number | null): Promise<void> =>
+      new Promise((resolve) => {
+        if (rung || signal.aborted) {
+          rung = false
+          return resolve()
+        }
+        const timer = ms === null ? undefined : setTimeout(end, ms)
+        signal.addEventListener('abort', end, { once: true })
+        wake = end
+        function end() {
+          clearTimeout(timer)
+          signal.removeEventListener('abort', end)
+          wake = () => {}
+          rung = false
+          resolve()
+        }
+      }),
+  }
+}

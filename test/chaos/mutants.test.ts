@@ -1,0 +1,210 @@
+/** A harness that never failed proves nothing: each of these wrong ways to store a page has to be found by it. */
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
+import type * as pages from '../../src/core/app/store-page.ts'
+import type * as jobs from '../../src/core/db/jobs.ts'
+import type * as batches from '../../src/core/db/pages.ts'
+import { crash, INCREMENTAL, pointsOf, writesOf } from './crash.ts'
+import { say } from './size.ts'
+import { makeWorld, type World } from './world.ts'
+import { zombie } from './zombie.ts'
+
+const planted = vi.hoisted(() => ({
+  storePage: null as typeof pages.storePage | null,
+  renewLease: null as typeof jobs.renewLease | null,
+  closeBatch: null as ((real: typeof batches.closeBatch) => typeof batches.closeBatch) | null,
+}))
+
+vi.mock('../../src/core/app/store-page.ts', async (original) => {
+  const real = await original<typeof pages>()
+  return {
+    ...real,
+    storePage: (...args: Parameters<typeof pages.storePage>) =>
+      (planted.storePage ?? real.storePage)(...args),
+  }
+})
+vi.mock('../../src/core/db/jobs.ts', async (original) => {
+  const real = await original<typeof jobs>()
+  return {
+    ...real,
+    renewLease: (...args: Parameters<typeof jobs.renewLease>) =>
+      (planted.renewLease ?? real.renewLease)(...args),
+  }
+})
+vi.mock('../../src/core/db/pages.ts', async (original) => {
+  const real = await original<typeof batches>()
+  return {
+    ...real,
+    closeBatch: (...args: Parameters<typeof batches.closeBatch>) =>
+      (planted.closeBatch?.(real.closeBatch) ?? real.closeBatch)(...args),
+  }
+})
+
+const { transaction } = await import('../../src/core/db/connect.ts')
+const { markUnreachable, upsertCommits } = await import('../../src/core/db/commits.ts')
+const { closeBatch } = await import('../../src/core/db/pages.ts')
+const { moveHeads } = await import('../../src/core/db/refs.ts')
+const { rollUpPlan } = await import('../../src/core/db/plans.ts')
+const { completeJob, renewLease } = await import('../../src/core/db/jobs.ts')
+const { landCursor } = await import('../../src/core/app/land-cursor.ts')
+const { statsOf, tallied } = await import('../../src/core/domain/tally.ts')
+const { rows } = await import('../../src/core/db/connect.ts')
+
+type StorePage = typeof pages.storePage
+type Args = Parameters<StorePage>
+
+const mine = async (tx: Parameters<typeof renewLease>[0], held: Args[1]) => {
+  if (!(await renewLease(tx, held))) throw new Error('lease lost')
+}
+const close = (
+  tx: Parameters<typeof closeBatch>[0],
+  [, held, { page, payload }, before, tally]: Args,
+  synced: number,
+  pagesDone: number,
+) =>
+  closeBatch(tx, held, {
+    beforeToken: before,
+    afterToken: page.token,
+    records: payload.count,
+    stats: { synced, skipped: payload.count - synced },
+    checkpoint: { token: page.token, pages: pagesDone, done: page.done },
+    pinned: tally.pages === 0 ? page.pinned : null,
+    last: page.landing !== undefined,
+  })
+
+/** Heads and cursor in a transaction of their own, before the rows of the last page. */
+const cursorFirst: StorePage = async (...args) => {
+  const [ctx, held, { page, payload, counts }, , tally, limits] = args
+  const { landing } = page
+  const next = tallied(tally, counts, payload.count)
+  let cursor: Awaited<ReturnType<typeof landCursor>> = null
+  if (landing)
+    await transaction(ctx.db, limits, async (tx) => {
+      await mine(tx, held)
+      await markUnreachable(tx, held.repoId, landing.unreachable)
+      await moveHeads(tx, held, landing.refs, landing.moves)
+      cursor = await landCursor(ctx, tx, held, next)
+    })
+  return transaction(ctx.db, limits, async (tx) => {
+    await mine(tx, held)
+    const synced = await upsertCommits(tx, held, payload)
+    const stored = await close(tx, args, synced, next.pages)
+    if (landing) {
+      await completeJob(tx, held, { stats: statsOf(tallied(tally, counts, synced)), cursorAfter: cursor })
+      await rollUpPlan(tx, held.planId)
+    }
+    return { ...stored, tally: tallied(tally, counts, synced) }
+  })
+}
+
+/** The rows are committed, and only then what says that they are there. `fenced`: both transactions ask whose job it is. */
+const twoTransactions =
+  (fenced: boolean): StorePage =>
+  async (...args) => {
+    const [ctx, held, { page, payload, counts }, , tally, limits] = args
+    const synced = await transaction(ctx.db, limits, async (tx) => {
+      if (fenced) await mine(tx, held)
+      return upsertCommits(tx, held, payload)
+    })
+    return transaction(ctx.db, limits, async (tx) => {
+      await mine(tx, held)
+      const next = tallied(tally, counts, synced)
+      const stored = await close(tx, args, synced, next.pages)
+      if (page.landing) {
+        await markUnreachable(tx, held.repoId, page.landing.unreachable)
+        await moveHeads(tx, held, page.landing.refs, page.landing.moves)
+        const cursorAfter = await landCursor(ctx, tx, held, next)
+        await completeJob(tx, held, { stats: statsOf(next), cursorAfter })
+        await rollUpPlan(tx, held.planId)
+      }
+      return { ...stored, tally: next }
+    })
+  }
+
+/** Asks whose job it is, and holds nothing while the page is written. */
+const unlockedFence: typeof jobs.renewLease = async (db, held) => {
+  const found = await rows(
+    db,
+    'job_renew',
+    `select 1 from ing_task t join ing_task_run r on r.id = $3 where t.id = $1 and t.fence = $2 and t.status = 'running' and r.status_code = 'RUNNING'`,
+    [held.jobId, held.fence, held.runId],
+  )
+  return found.length > 0
+}
+
+/** A batch that somebody else has ended is no reason to stop. */
+const anyBatch =
+  (real: typeof batches.closeBatch): typeof batches.closeBatch =>
+  async (...args) => {
+    const [tx] = args
+    await tx.query('savepoint here')
+    return real(...args).catch(async () => {
+      await tx.query('rollback to here')
+      return { nextBatchId: null, storedBefore: null }
+    })
+  }
+
+describe('the harness finds', () => {
+  let world: World
+  beforeAll(async () => {
+    world = await makeWorld({ fresh: false })
+  })
+  afterEach(() => Object.assign(planted, { storePage: null, renewLease: null, closeBatch: null }))
+  afterAll(() => world.drop())
+
+  /** From the end of the run backwards, where the last page is; stops at the first find. */
+  async function cutsUntilFound(): Promise<string[]> {
+    const points = (await pointsOf(world, INCREMENTAL, true)).filter((p) => p.how !== 'half').reverse()
+    for (const [i, point] of points.entries()) {
+      const { broken } = await crash(world, INCREMENTAL, point)
+      if (broken.length > 0) {
+        say(`found after ${i + 1} cuts: ${broken[0]}`)
+        return broken
+      }
+    }
+    return []
+  }
+
+  /** Stopped before writes whose text is `what`, the last first. A long lease: the server must not end the matter. */
+  async function zombiesUntilFound(what: string): Promise<string[]> {
+    const sent = await writesOf(world, INCREMENTAL)
+    const points = sent.flatMap((text, i) => (text.includes(what) ? [i + 1] : [])).reverse()
+    for (const [i, at] of points.entries()) {
+      const { broken } = await zombie(world, INCREMENTAL, at, 6)
+      if (broken.length > 0) {
+        say(`found after ${i + 1} zombies: ${broken.join('; ')}`)
+        return broken
+      }
+    }
+    return []
+  }
+
+  test('a cursor that is moved before the rows: a commit is missing', async () => {
+    planted.storePage = cursorFirst
+    expect(await cutsUntilFound()).toContainEqual(expect.stringMatching(/a commit is missing/))
+  })
+
+  test('rows and cursor in two transactions: a row names a page that was never stored', async () => {
+    planted.storePage = twoTransactions(true)
+    expect(await cutsUntilFound()).toContainEqual(expect.stringMatching(/names a batch that did not succeed/))
+  })
+
+  test('rows written without asking whose job it is: a zombie still writes', async () => {
+    planted.storePage = twoTransactions(false)
+    expect(await zombiesUntilFound('commit_upsert')).toContainEqual(
+      expect.stringMatching(/the zombie still wrote/),
+    )
+  })
+
+  test('a fence that is read without a lock: the job is taken over from under its owner', async () => {
+    planted.renewLease = unlockedFence
+    expect(await zombiesUntilFound('commit_upsert')).toContainEqual(expect.stringMatching(/behind the fence/))
+  })
+
+  test('the same, where nothing else stands in the way: the heads go back', async () => {
+    planted.renewLease = unlockedFence
+    planted.closeBatch = anyBatch
+    expect(await zombiesUntilFound('commit_upsert')).toContainEqual(
+      expect.stringMatching(/scm.git_refs is not what the repository has/),
+    )
+  })
+})

@@ -1,0 +1,190 @@
+import { readdirSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { COMMANDS, HARMFUL, linesOf, run, tempFolder } from '../helpers/cli.ts'
+import { embeddedUrl, freshDatabase, type TestDatabase } from '../helpers/database.ts'
+import { makeRepo, type TestRepo } from '../helpers/git-repo.ts'
+
+/** What each command prints under --json, key by key: a promise to every script that reads it. */
+const REPO = 'repo_id repo project_key instance tenant enabled'
+const DATABASE =
+  'status server running url schema version pid data_dir log_file action migrations_applied exit_code'
+const INCREMENTAL =
+  'phase repo job status items_synced message error started_at finished_at vfacts_refreshed exit_code'
+const BACKFILL = `phase repo job status total_chunks success_chunks partial_chunks failed_chunks total_items_synced
+  total_items_skipped total_items_failed chunk_results errors watermark_updated watermark_before watermark_after
+  vfacts_refreshed message started_at finished_at exit_code`
+const STATUS = `status checked_at repos_count repos_by_type jobs_by_status runs_24h_by_status jobs runs locks expired_locks
+  cursors_count cursors facts circuit_breakers error_budget rate_limit_buckets paused_repos_count exit_code`
+const SCHEDULER = `status scheduled_at leader repos_scanned candidates_selected jobs_enqueued jobs_skipped
+  tenant_paused_count instance_paused_count circuit_state budget_snapshot errors enqueued_jobs skipped_jobs dry_run exit_code`
+const REAPER =
+  'status jobs runs locks reservations slices retention total_processed total_errors dry_run exit_code'
+const WORKER = `status worker_id jobs_worked jobs_completed jobs_failed jobs_released jobs_cancelled items_synced errors
+  started_at finished_at exit_code`
+
+/** In this order: each row may need the ones before it. `inner` names the first element of a list, or an object. */
+const ROWS: [args: string, keys: string, inner?: Record<string, string>, code?: number][] = [
+  ['repos list', 'status repos count exit_code'],
+  ['repos add git:REPO', `${REPO} status created exit_code`],
+  ['repos list', 'status repos count exit_code', { repos: `${REPO} items last_sync_at last_status` }],
+  [
+    'runner incremental --repo git:1 --dry-run',
+    'phase repo job status dry_run since refetch_since resumes_job items_found pages refs message exit_code',
+    { refs: 'total moved' },
+  ],
+  ['runner incremental --repo git:1', INCREMENTAL],
+  ['runner incremental --repo git:1 --loop --max-iterations 1', `${INCREMENTAL} iteration`],
+  [
+    'runner backfill --repo git:1 --last-hours 5 --dry-run',
+    'phase repo job status dry_run since until total_chunks chunks update_watermark message exit_code',
+    { chunks: 'chunk_index since until items_found' },
+  ],
+  [
+    'runner backfill --repo git:1 --last-hours 5',
+    BACKFILL,
+    {
+      chunk_results:
+        'chunk_index chunk_total status synced_count skipped_count failed_count window_type since until error',
+    },
+  ],
+  ['runner backfill --repo git:1 --last-hours 1 --update-watermark', BACKFILL],
+  [
+    'status',
+    STATUS,
+    {
+      facts: 'repo_id repo commits unreachable refs',
+      cursors: 'key repo watermark age_seconds',
+      runs: 'run_id job_id repo_id job_type mode attempt status synced_count started_at finished_at error',
+      jobs_by_status: 'pending reserved running failed completed dead cancelled',
+      circuit_breakers: 'by_scope total_count total_open total_half_open',
+      error_budget: 'window_minutes samples total_requests completed_runs failure rate_limit_429 timeout',
+    },
+  ],
+  ['scheduler --once', SCHEDULER],
+  ['worker --drain', WORKER],
+  ['reaper --once', REAPER],
+  ['repos remove git:1', `${REPO} status created exit_code`],
+  ['db status', DATABASE],
+  ['db url', DATABASE],
+  ['db migrate', DATABASE],
+  ['config show', 'status file values warnings exit_code', { values: 'key value source where' }],
+  ['config validate', 'status file problems warnings exit_code'],
+]
+
+let db: TestDatabase
+let repo: TestRepo
+let data: string
+const env = () => ({ POSTGRES_DSN: db.dsn, ENGRAM_SCM_DATA_DIR: data })
+const words = (args: string) => args.split(' ').map((w) => (w === 'git:REPO' ? `git:${repo.dir}` : w))
+const sorted = (keys: string) => keys.split(/\s+/).sort()
+
+beforeAll(async () => {
+  db = await freshDatabase(embeddedUrl())
+  data = tempFolder()
+  repo = makeRepo()
+  for (const n of [1, 2, 3])
+    repo.commit(`commit ${n}`, { date: Math.floor(Date.now() / 1000) - 3600 * (4 - n) })
+})
+afterAll(() => db.drop())
+
+describe.sequential('every command', () => {
+  const here = ROWS.filter(([args]) => COMMANDS.some((c) => args.startsWith(c.id.replaceAll(':', ' '))))
+
+  test.each(here)(
+    '%s --json is one line with these keys, and its exit code',
+    async (args, keys, inner = {}) => {
+      const ran = await run([...words(args), '--json'], { env: env() })
+
+      expect(linesOf(ran.out), ran.err).toHaveLength(1)
+      expect(ran.out.endsWith('\n')).toBe(true)
+      expect(ran.out).not.toMatch(HARMFUL)
+      const [report = {}] = ran.json()
+      expect(Object.keys(report).sort()).toEqual(sorted(keys))
+      for (const [key, names] of Object.entries(inner)) {
+        const value = report[key]
+        const one = Array.isArray(value) ? value[0] : value
+        expect(Object.keys(one ?? {}).sort(), key).toEqual(sorted(names))
+      }
+      expect(report.exit_code).toBe(ran.code)
+      expect(ran.code, ran.out).toBe(0)
+      for (const line of linesOf(ran.err))
+        expect(JSON.parse(line)).toMatchObject({ level: expect.any(Number) })
+    },
+  )
+
+  test.each(here)('%s in words holds no escapes, and with --quiet nothing at all', async (args) => {
+    const o = { env: { ...env(), FORCE_COLOR: '1', NO_COLOR: '1', TERM: 'xterm-256color' } }
+    const ran = await run(words(args), o)
+    expect(ran.code, ran.err).toBe(0)
+    expect(ran.out).not.toMatch(HARMFUL)
+    expect(ran.err).not.toMatch(HARMFUL)
+    expect(await run([...words(args), '--quiet'], o)).toMatchObject({ code: 0, out: '', err: '' })
+  })
+
+  test('every command of the manifest has a row', () => {
+    const named = (id: string) => ROWS.some(([args]) => `${args} `.startsWith(`${id.replaceAll(':', ' ')} `))
+    // These two manage the embedded server; what they print is printed by their neighbours too.
+    const missing = COMMANDS.map((c) => c.id).filter((id) => !named(id) && !['db:up', 'db:down'].includes(id))
+    expect(missing).toEqual([])
+  })
+})
+
+test('JSON stays JSON when a secret reads like a part of it', async () => {
+  for (const word of ['true', 'success', 'null', 'status']) {
+    const ran = await run(['status', '--json'], { env: { ...env(), SCM_GIT_PASSWORD: word } })
+    expect(ran.json()).toHaveLength(1)
+    expect(ran.code).toBe(0)
+  }
+})
+
+describe('a dry run writes nothing', () => {
+  const asks = [
+    'runner incremental --repo git:2 --dry-run',
+    'runner backfill --repo git:2 --last-days 2 --dry-run',
+    'runner backfill --repo git:2 --last-days 2 --update-watermark --dry-run',
+    'scheduler --dry-run',
+    'reaper --dry-run',
+  ].filter((ask) => COMMANDS.some((c) => ask.startsWith(c.id.replaceAll(':', ' '))))
+
+  test.each(asks)('%s', async (ask) => {
+    await db.pool.query(
+      `insert into scm.repos (repo_id, repo_type, url) overriding system value values (2, 'git', $1)
+       on conflict do nothing`,
+      [`${repo.dir}/.git/..`],
+    )
+    await db.pool.query(`update scm.repos set url = $1, enabled = true where repo_id = 2`, [other.dir])
+    const before = await everything()
+    const ran = await run([...ask.split(' '), '--json'], { env: env() })
+    expect(ran.json()).toMatchObject([{ dry_run: true, exit_code: 0 }])
+    expect(await everything()).toEqual(before)
+  })
+
+  let other: TestRepo
+  beforeAll(() => {
+    other = makeRepo()
+    other.commit('unseen')
+  })
+
+  /** Rows of every table, sequences, and the names and times below the data folder. */
+  async function everything() {
+    const { rows: tables } = await db.pool.query<{ name: string }>(
+      `select format('%I.%I', schemaname, relname) as name from pg_stat_user_tables order by 1`,
+    )
+    const rows: Record<string, unknown> = {}
+    for (const { name } of tables) {
+      const { rows: found } = await db.pool.query(
+        `select count(*)::int as n, coalesce(md5(string_agg(t::text, '' order by t::text)), '') as sum from ${name} t`,
+      )
+      rows[name] = found[0]
+    }
+    const { rows: sequences } = await db.pool.query(
+      `select sequencename, last_value from pg_sequences order by 1`,
+    )
+    const files = readdirSync(data, { recursive: true }).map((path) => {
+      const { mtimeMs, size } = statSync(join(data, String(path)))
+      return [path, mtimeMs, size]
+    })
+    return { rows, sequences, files }
+  }
+})

@@ -1,0 +1,14 @@
+import { defineConfig } from 'vitest/config'
+
+/** The long form of test/chaos: every point, hundreds of kills, thousands of polls. */
+export default defineConfig({
+  test: {
+    root: new URL('..', import.meta.url).pathname,
+    include: ['test/chaos/**/*.test.ts'],
+    globalSetup: ['test/helpers/servers.ts'],
+    env: { CHAOS: 'long' },
+    testTimeout: 3_600_000,
+    hookTimeout: 60_000,
+    maxWorkers: 2,
+  },
+})
