@@ -283,6 +283,15 @@ CREATE TABLE "scm"."lanes" (
 	CONSTRAINT "lanes_pkey" PRIMARY KEY("tenant_id","instance_key")
 );
 --> statement-breakpoint
+CREATE TABLE "scm"."leaders" (
+	"duty" text PRIMARY KEY NOT NULL,
+	"term" bigint NOT NULL,
+	"held_by" text NOT NULL,
+	"elected_at" timestamp with time zone DEFAULT now() NOT NULL,
+	"lease_until" timestamp with time zone NOT NULL,
+	CONSTRAINT "ck_leader_term" CHECK (term > 0)
+);
+--> statement-breakpoint
 CREATE TABLE "scm"."sync_locks" (
 	"lock_id" bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY (sequence name "scm"."sync_locks_lock_id_seq" INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854775807 START WITH 1 CACHE 1),
 	"repo_id" bigint NOT NULL,
@@ -444,7 +453,7 @@ CREATE INDEX "task_by_plan" ON "ing_task" USING btree ("plan_id","slice_id");-->
 CREATE INDEX "task_by_repo" ON "ing_task" USING btree ("repo_id","job_type","id");--> statement-breakpoint
 CREATE INDEX "task_due_by_lane" ON "ing_task" USING btree ("tenant_id","instance_key","priority","scheduled_at","id") WHERE status in ('pending', 'failed');--> statement-breakpoint
 CREATE INDEX "task_live_lease" ON "ing_task" USING btree ("lease_until") WHERE status = 'running';--> statement-breakpoint
-CREATE INDEX "task_by_status_age" ON "ing_task" USING btree ("status","updated_at");--> statement-breakpoint
+CREATE INDEX "task_by_status_age" ON "ing_task" USING btree ("status","updated_at") WHERE status <> 'running';--> statement-breakpoint
 CREATE INDEX "git_commits_by_time" ON "scm"."git_commits" USING btree ("repo_id","ts");--> statement-breakpoint
 CREATE INDEX "mrs_by_update" ON "scm"."mrs" USING btree ("repo_id","updated_at","iid");--> statement-breakpoint
 CREATE INDEX "git_ref_events_by_ref" ON "scm"."git_ref_events" USING btree ("repo_id","ref_name","ref_event_id");--> statement-breakpoint
