@@ -178,7 +178,7 @@ describe('the commands', () => {
         `update logbook.kv set updated_at = now() - interval '2 hours' where namespace = 'scm.sync'`,
       )
       expect(await due()).toContain(repoId)
-      await guide('Open the breaker: no new jobs')
+      await guide('Open the breaker: no new jobs, none claimed')
       expect(await told('engram-scm-scheduler --once --json')).toMatchObject({
         circuit_state: 'open',
         jobs_enqueued: 0,
@@ -355,7 +355,7 @@ const EFFECTS: Record<string, Effect> = {
     leaves: [STATUS, 'dead 2, pending 4, running 2'],
   },
   Breakers: { rows: 2 },
-  'Open the breaker: no new jobs': { rows: 1, leaves: [BREAKER_STATE, '1 open'] },
+  'Open the breaker: no new jobs, none claimed': { rows: 1, leaves: [BREAKER_STATE, '1 open'] },
   'Close the breaker by hand': { rows: 1, leaves: [BREAKER, '1 closed 1735689600'] },
   'Forget the breaker': { rows: 1, leaves: [BREAKER, '0  '] },
   Pauses: { rows: 1 },

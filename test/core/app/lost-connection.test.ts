@@ -1,9 +1,16 @@
+import type { Socket } from 'node:net'
+import pg from 'pg'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { transaction } from '../../../src/core/db/connect.ts'
 import { servers } from '../../helpers/database.ts'
 import { violations } from '../../helpers/oracle.ts'
 import { openScene, type Scene } from '../../helpers/scene.ts'
 import { watched } from '../../helpers/watched-source.ts'
+
+/** What node-postgres keeps to itself. */
+interface Sockets {
+  connection: { stream: Socket }
+}
 
 const LIMITS = { transactionMs: 5000, signal: new AbortController().signal }
 
@@ -23,20 +30,28 @@ describe.each(servers())('a connection that breaks on the $name server', ({ url 
     expect([answer, tries]).toEqual([1, 2])
   })
 
-  test('while nothing runs on it is replaced without a word', async () => {
+  test('under a statement ends no process either, whatever the socket says', async () => {
+    const reset = Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' })
+    let tries = 0
+    await transaction(scene.db, LIMITS, async (tx) => {
+      const asked = tx.query('select 1')
+      if (++tries === 1) (tx as unknown as Sockets).connection.stream.destroy(reset)
+      await asked
+    })
+    expect(tries).toBe(2)
+  })
+
+  test('at any moment between two pages is replaced without a word', async () => {
     for (let i = 0; i < 6; i++) scene.repo.commit(`${i}`)
-    const others = () =>
-      scene.query(
+    const operator = new pg.Client({ connectionString: scene.db.options.connectionString })
+    await operator.connect()
+    const endAll = () =>
+      operator.query(
         'select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()',
       )
-    const kill = async () => {
-      await scene.db.query('select 1')
-      await others()
-    }
-    expect(await scene.incremental(scene.ctx({ sources: watched(kill) }))).toMatchObject({
-      status: 'success',
-      items_synced: 6,
-    })
+    const report = await scene.incremental(scene.ctx({ sources: watched(endAll) }))
+    await operator.end()
+    expect(report).toMatchObject({ status: 'success', items_synced: 6, error: null })
     expect(await violations(scene)).toEqual([])
   })
 })
