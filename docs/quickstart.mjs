@@ -28,7 +28,9 @@ Look further:
 `)
 
 function step(...args) {
-  process.stdout.write(`\n$ engram-scm-sync ${args.map((a) => (/^[\w:/.@+-]+$/.test(a) ? a : JSON.stringify(a))).join(' ')}\n`)
+  process.stdout.write(
+    `\n$ engram-scm-sync ${args.map((a) => (/^[\w:/.@+-]+$/.test(a) ? a : JSON.stringify(a))).join(' ')}\n`,
+  )
   const { status } = spawnSync(process.execPath, [`${root}bin/engram-scm-sync.js`, ...args], {
     stdio: 'inherit',
     env: { ENGRAM_SCM_LOG_LEVEL: 'error', ...process.env },
@@ -41,7 +43,9 @@ async function newestCommits() {
  where repo_id = (select repo_id from scm.sync_runs order by started_at desc limit 1)
    and unreachable_since is null order by ts desc nulls last limit 5`
   process.stdout.write(`\n$ psql "$(engram-scm-sync db url)" -c "${sql}"\n`)
-  const { stdout } = spawnSync(process.execPath, [`${root}bin/engram-scm-sync.js`, 'db', 'url'], { encoding: 'utf8' })
+  const { stdout } = spawnSync(process.execPath, [`${root}bin/engram-scm-sync.js`, 'db', 'url'], {
+    encoding: 'utf8',
+  })
   const client = new pg.Client({ connectionString: process.env.POSTGRES_DSN ?? stdout.trim() })
   await client.connect()
   const { rows } = await client.query(sql)
