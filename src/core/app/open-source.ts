@@ -1,6 +1,6 @@
 import { mkdirSync } from 'node:fs'
 import type { HeldJob } from '../db/jobs.ts'
-import { readHeads } from '../db/refs.ts'
+import { headsSeenSince, readHeads } from '../db/refs.ts'
 import { SyncError } from '../domain/errors.ts'
 import { type JobType, type Repo, spell } from '../domain/repo.ts'
 import type { Access, Ask, Reading } from '../sources/source.ts'
@@ -50,7 +50,12 @@ export async function askOf(ctx: Context, held: Pick<HeldJob, 'mode' | 'repoId' 
   if (held.mode === 'backfill') {
     return { window: 'time', since: new Date(window.from as string), until: new Date(window.to as string) }
   }
-  return { window: 'new', known: await readHeads(ctx.db, held.repoId), refetchSince: refetchSince(refetch) }
+  return {
+    window: 'new',
+    known: await readHeads(ctx.db, held.repoId),
+    seen: await headsSeenSince(ctx.db, held.repoId),
+    refetchSince: refetchSince(refetch),
+  }
 }
 
 export function refetchSince(spec: string | undefined): Date | 'beginning' | null {

@@ -12,6 +12,23 @@ export async function readHeads(db: Db, repoId: number): Promise<Record<string, 
   return Object.fromEntries(found.map((r) => [r.name, r.sha]))
 }
 
+/**
+ * Heads that runs since the last landed sync were held against: backfills, interrupted syncs. What they stored is not
+ * behind any ref of ours, so only this tells that a forced push has left it behind.
+ */
+export async function headsSeenSince(db: Db, repoId: number): Promise<string[]> {
+  const found = await rows<{ sha: string }>(
+    db,
+    'ref_seen',
+    `select distinct h.value as sha from ing_task_run r cross join lateral jsonb_each_text(r.pinned) h
+      where r.repo_id = $1 and r.job_type = 'commits' and r.pinned is not null
+        and r.id > coalesce((select max(id) from ing_task_run where repo_id = $1 and job_type = 'commits'
+                                and mode = 'incremental' and status_code = 'SUCCEEDED'), 0)`,
+    [repoId],
+  )
+  return found.map((r) => r.sha)
+}
+
 /** Moves the heads, in the transaction that stored the last of their commits. */
 export async function moveHeads(
   tx: Db,

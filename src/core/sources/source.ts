@@ -7,7 +7,13 @@ export type Heads = Record<string, string>
 /** What one slice asks of a source. */
 export type Ask =
   /** Everything reachable now that was not reachable from `known`. `refetchSince` re-reads older commits an operator asked for again. */
-  | { window: 'new'; known: Heads; refetchSince: Date | 'beginning' | null }
+  | {
+      window: 'new'
+      known: Heads
+      refetchSince: Date | 'beginning' | null
+      /** Heads of reads since then that stored commits and moved no refs: a forced push may have left those behind too. */
+      seen?: string[]
+    }
   /** Commits committed in [since, until). */
   | { window: 'time'; since: Date; until: Date }
 

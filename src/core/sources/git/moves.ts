@@ -8,7 +8,7 @@ import { notIn, type Walk, walk } from './walk.ts'
 /** How the pinned heads differ from those last stored, and which commits the difference leaves behind. */
 export async function landingOf(
   repo: Repository,
-  known: Heads,
+  { known, seen = [] }: { known: Heads; seen?: string[] },
   pinned: Heads,
   reachable: () => Promise<Walk>,
 ): Promise<Landing> {
@@ -31,6 +31,9 @@ export async function landingOf(
   }
   for (const [name, newSha] of Object.entries(pinned))
     if (!Object.hasOwn(known, name)) moves.push({ name, event: 'created', oldSha: null, newSha })
+
+  const now = new Set(Object.values(pinned))
+  left.push(...(await present(repo, seen)).filter((sha) => !now.has(sha)))
 
   return {
     refs: refsOf(pinned),

@@ -65,7 +65,7 @@ export function readingOf(repo: Repository, heads: Heads, access: Access): Readi
         lost = false
         if (done === order.length)
           page.landing =
-            ask.window === 'new' ? await landingOf(repo, ask.known, pinned, () => wholeWalk(pinned)) : null
+            ask.window === 'new' ? await landingOf(repo, ask, pinned, () => wholeWalk(pinned)) : null
         yield page
       }
     },
