@@ -18,7 +18,7 @@ const work = mkdtempSync(join(tmpdir(), 'engram-bench-'))
 chmodSync(work, 0o755)
 const env = { ...process.env, ENGRAM_SCM_DATA_DIR: join(work, 'data'), ENGRAM_SCM_LOG_LEVEL: 'error' }
 delete env.NODE_EXTRA_CA_CERTS // Node 20 parses it at every start: +45 to 70 ms that are not ours
-delete env.POSTGRES_DSN
+for (const name of ['LOGBOOK_DSN', 'POSTGRES_DSN', 'DATABASE_URL']) delete env[name]
 
 try {
   say(

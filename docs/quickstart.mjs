@@ -46,7 +46,10 @@ async function newestCommits() {
   const { stdout } = spawnSync(process.execPath, [`${root}bin/engram-scm-sync.js`, 'db', 'url'], {
     encoding: 'utf8',
   })
-  const client = new pg.Client({ connectionString: process.env.POSTGRES_DSN ?? stdout.trim() })
+  const { LOGBOOK_DSN, POSTGRES_DSN, DATABASE_URL } = process.env
+  const client = new pg.Client({
+    connectionString: LOGBOOK_DSN || POSTGRES_DSN || DATABASE_URL || stdout.trim(),
+  })
   await client.connect()
   const { rows } = await client.query(sql)
   await client.end()

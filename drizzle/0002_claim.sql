@@ -45,10 +45,12 @@ BEGIN
                           where r.task_id = job.id order by r.attempt_no desc limit 1) last on true),
   run as (
     insert into ing_task_run (task_id, plan_id, slice_id, attempt_no, fence, worker_id, repo_id, job_type, mode,
-           provenance_code, operation_code, expr_hash, window_from, window_to, checkpoint, pinned, correlation_id)
+           provenance_code, operation_code, expr_hash, window_from, window_to, checkpoint, pinned,
+           cursor_before, correlation_id)
     select n.id, n.plan_id, n.slice_id, coalesce(n.attempt_no, 0) + 1, n.new_fence, by_worker, n.repo_id, n.job_type,
            n.mode, n.provenance_code, n.operation_code, n.expr_hash, (n.slice_spec->'window'->>'from')::timestamptz,
-           (n.slice_spec->'window'->>'to')::timestamptz, n.last_checkpoint, n.last_pinned, n.correlation_id
+           (n.slice_spec->'window'->>'to')::timestamptz, n.last_checkpoint, n.last_pinned,
+           jsonb_build_object('watermark', n.slice_spec->'window'->'from'), n.correlation_id
       from next n
     returning id, task_id, plan_id, slice_id, expr_hash, checkpoint, pinned),
   batch as (
@@ -61,7 +63,7 @@ BEGIN
     update ing_plan_slice s set status_code = 'EXECUTING', updated_at = now() from run where s.id = run.slice_id),
   held as (
     update ing_task t
-       set status = 'running', attempts = case when t.status in ('dead', 'completed') then 1 else t.attempts + 1 end,
+       set status = 'running', attempts = case when t.status in ('dead', 'completed', 'cancelled') then 1 else t.attempts + 1 end,
            started_at = coalesce(t.started_at, now()), finished_at = null, lease_owner = by_worker, leased_at = now(),
            lease_seconds = for_seconds, lease_until = now() + make_interval(secs => for_seconds), fence = n.new_fence,
            last_run_id = run.id, updated_at = now(),

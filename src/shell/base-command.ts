@@ -4,7 +4,7 @@ import type { Config } from '../core/contracts/config.ts'
 import { SyncError } from '../core/domain/errors.ts'
 import { openContext, readConfig, redactorOf } from '../core/runtime/open.ts'
 import { outcome } from './outcome.ts'
-import { print, printJson, redactWith } from './output.ts'
+import { complain, print, printJson, redactWith } from './output.ts'
 import { progressLine } from './progress.ts'
 import { inRounds, type Rounds } from './rounds.ts'
 import { stopSignal } from './stop.ts'
@@ -107,6 +107,8 @@ export abstract class BaseCommand extends Command {
 
   protected print<R extends Report>(report: R, text: (report: R) => string): void {
     if (this.asked.json) printJson(report)
+    // What failed is told where failures are looked for; a pipe behind stdout gets reports of work that was done.
+    else if (report.exit_code === 2) complain(text(report))
     else if (!this.asked.quiet || report.exit_code !== 0) print(text(report))
     outcome.code = report.exit_code
     outcome.told = true

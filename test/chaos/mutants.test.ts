@@ -67,6 +67,7 @@ const close = (
     records: payload.count,
     stats: { synced, skipped: payload.count - synced },
     checkpoint: { token: page.token, pages: pagesDone, done: page.done },
+    runStats: {},
     pinned: tally.pages === 0 ? page.pinned : null,
     last: page.landing !== undefined,
   })

@@ -10,7 +10,7 @@ const REPO = 'repo_id repo project_key instance tenant enabled'
 const DATABASE =
   'status server running url schema version pid data_dir log_file action migrations_applied exit_code'
 const INCREMENTAL =
-  'phase repo job status items_synced message error started_at finished_at vfacts_refreshed exit_code'
+  'phase repo job status items_synced message error kind hint started_at finished_at vfacts_refreshed exit_code'
 const BACKFILL = `phase repo job status total_chunks success_chunks partial_chunks failed_chunks total_items_synced
   total_items_skipped total_items_failed chunk_results errors watermark_updated watermark_before watermark_after
   vfacts_refreshed message started_at finished_at exit_code`

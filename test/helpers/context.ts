@@ -1,8 +1,9 @@
 import { randomBytes, randomUUID } from 'node:crypto'
-import { hostname, tmpdir } from 'node:os'
+import { tmpdir } from 'node:os'
 import type pg from 'pg'
 import { pino } from 'pino'
 import type { Context } from '../../src/core/app/context.ts'
+import { workerName as nameOf } from '../../src/core/app/worker-name.ts'
 import { loadConfig } from '../../src/core/runtime/config.ts'
 import { gitSource } from '../../src/core/sources/git/git.ts'
 
@@ -33,7 +34,7 @@ export function contextOn(db: pg.Pool, { settings = {}, lease, ...more }: Wishes
   }
 }
 
-/** As the program makes it; with the pid of a dead process it is a dead worker of this host. */
-export function workerName(pid = process.pid): string {
-  return `${hostname().slice(0, 16)}-${pid}-${randomBytes(4).toString('hex')}`
+/** A worker of its own for each context of this process; with the pid of a dead process, a dead worker of this machine. */
+export function workerName(pid?: number): string {
+  return pid === undefined ? `test-${process.pid}-${randomBytes(6).toString('hex')}` : nameOf(pid)
 }

@@ -1,6 +1,7 @@
 import type pg from 'pg'
 import type { Logger } from 'pino'
 import type { Config } from '../contracts/config.ts'
+import type { Limits } from '../db/connect.ts'
 import type { Json } from '../domain/ledger.ts'
 import type { SourceKind } from '../domain/repo.ts'
 import type { Source } from '../sources/source.ts'
@@ -26,6 +27,7 @@ export interface Context {
 }
 
 /** Limits of a transaction under a lease: a stopped owner has to let go before half of it is over. */
-export function underLease(ctx: Context, leaseSeconds: number, signal: AbortSignal = ctx.signal) {
-  return { transactionMs: (leaseSeconds * 1000) / 2 - 1, signal }
+export function underLease(ctx: Context, leaseSeconds: number, signal: AbortSignal = ctx.signal): Limits {
+  const transactionMs = (leaseSeconds * 1000) / 2 - 1
+  return { transactionMs, statementMs: ctx.config.postgres.statement_timeout_ms ?? transactionMs, signal }
 }

@@ -1,12 +1,12 @@
-import { hostname } from 'node:os'
 import { transaction } from '../db/connect.ts'
 import { type HeldJob, holdJob as hold, type LockHolder, leaseOwner, lockHolder } from '../db/jobs.ts'
 import { SyncError } from '../domain/errors.ts'
 import { type Repo, spell } from '../domain/repo.ts'
 import { type Context, underLease } from './context.ts'
+import { pidHere } from './worker-name.ts'
 
 /** States a person's command may start from. `completed` only when the same thing is asked for again. */
-const BY_HAND = ['pending', 'reserved', 'failed', 'dead']
+const BY_HAND = ['pending', 'reserved', 'failed', 'dead', 'cancelled']
 
 const LOOK_AGAIN_MS = 500
 
@@ -46,15 +46,12 @@ export async function holdJob(
   }
 }
 
-/**
- * True when a worker of this very host is proven dead. Only spares a wait: should the proof be wrong (two containers
- * that share a host name), the fence still stops the loser.
- */
+/** True when a worker of this very machine is proven dead. Only spares a wait: should the proof be wrong, the fence still stops the loser. */
 function isGone(worker: string): boolean {
-  const match = /^(.+)-(\d+)-[0-9a-f]{8}$/.exec(worker)
-  if (!match || match[1] !== hostname().slice(0, 16)) return false
+  const pid = pidHere(worker)
+  if (pid === null) return false
   try {
-    process.kill(Number(match[2]), 0)
+    process.kill(pid, 0)
     return false
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'ESRCH'

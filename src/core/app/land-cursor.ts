@@ -61,7 +61,7 @@ export async function landCursor(ctx: Context, tx: Db, held: HeldJob, tally: Tal
 }
 
 /** kv still holds what the run was planned from → the new watermark. Otherwise an operator was here: theirs stays. */
-export async function moveKvCursor(
+async function moveKvCursor(
   ctx: Context,
   tx: Db,
   held: Pick<HeldJob, 'provenance' | 'jobType' | 'repoId' | 'runId'>,
@@ -77,8 +77,7 @@ export async function moveKvCursor(
     return seen as Json
   }
   const value = { watermark: to, run_id: String(held.runId), updated_at: ctx.now().toISOString() }
-  await swapKv(tx, KV_CURSORS, key, seen, value)
-  return value
+  return (await swapKv(tx, KV_CURSORS, key, seen, value)) ? value : (seen as Json)
 }
 
 function sameInstant(a: string | null, b: string | null): boolean {

@@ -1,6 +1,6 @@
 import type { BackfillReport, ChunkResult } from '../contracts/backfill.ts'
 import { databaseNow } from '../db/connect.ts'
-import { type PlanRow, type SliceRow, slicesOf } from '../db/plans.ts'
+import { type PlanRow, type SliceRow, sliceStatus, slicesOf } from '../db/plans.ts'
 import { SyncError } from '../domain/errors.ts'
 import { exitCodeOf, sumOf } from '../domain/outcome.ts'
 import type { JobType, Repo } from '../domain/repo.ts'
@@ -69,13 +69,15 @@ export async function runBackfill(ctx: Context, ask: BackfillAsk): Promise<Backf
 async function workOff(ctx: Context, repo: Repo, ask: BackfillAsk, plan: PlanRow): Promise<ChunkResult[]> {
   const slices = await slicesOf(ctx.db, plan.planId)
   const again = slices.every((s) => s.statusCode === 'SUCCEEDED')
+  // The upstream is opened once for all chunks. When that fails the others are not tried: a server that is down, or
+  // says no, need not hear it two thousand times.
   let reading: Promise<Reading> | null = null
-  // The upstream is opened once for all chunks; a failed opening is tried again by the next.
+  let refused: SyncError | null = null
   const open = (signal: AbortSignal) => {
-    reading ??= openSource(ctx, repo, AbortSignal.any([ctx.signal]))
-    return reading.catch((error) => {
-      reading = null
+    reading ??= openSource(ctx, repo, ctx.signal)
+    return Promise.race([reading, lostWhileOpening(signal)]).catch((error) => {
       signal.throwIfAborted()
+      if (error instanceof SyncError) refused = error
       throw error
     })
   }
@@ -83,16 +85,29 @@ async function workOff(ctx: Context, repo: Repo, ask: BackfillAsk, plan: PlanRow
   const results: ChunkResult[] = []
   for (const slice of slices) {
     ctx.progress(`chunk ${slice.sliceNo + 1} of ${slices.length}`)
-    results.push(await workChunk(ctx, repo, ask, { slice, total: slices.length, again, open }))
+    results.push(await workChunk(ctx, repo, ask, { slice, total: slices.length, again, open, refused }))
   }
   return results
+}
+
+/** The opening is shared by all chunks; a chunk that loses its lease stops waiting for it. */
+function lostWhileOpening(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true })
+  })
 }
 
 async function workChunk(
   ctx: Context,
   repo: Repo,
   ask: BackfillAsk,
-  chunk: { slice: SliceRow; total: number; again: boolean; open: (signal: AbortSignal) => Promise<Reading> },
+  chunk: {
+    slice: SliceRow
+    total: number
+    again: boolean
+    open: (signal: AbortSignal) => Promise<Reading>
+    refused: SyncError | null
+  },
 ): Promise<ChunkResult> {
   const { slice } = chunk
   const result: ChunkResult = {
@@ -108,9 +123,14 @@ async function workChunk(
     error: null,
   }
   if (slice.statusCode === 'SUCCEEDED' && !chunk.again) return result
+  if (chunk.refused) return { ...result, status: 'failed', error: sentence(chunk.refused) }
   if (ctx.signal.aborted) return { ...result, status: 'cancelled', error: 'stopped before this chunk' }
   if (slice.jobId === null)
-    return { ...result, status: 'failed', error: 'its job was deleted; ask for the window again' }
+    return {
+      ...result,
+      status: 'failed',
+      error: 'its job was deleted by hand; ask for a window that differs, by a minute say',
+    }
 
   try {
     const held = await holdJob(ctx, {
@@ -120,7 +140,7 @@ async function workChunk(
       again: chunk.again,
       waitSeconds: ask.lockWaitSeconds,
     })
-    if (!held) return result
+    if (!held) return { ...result, ...(await endedElsewhere(ctx, slice.sliceId)) }
     const report = await syncJob(ctx, repo, held, chunk.open)
     const status = report.error?.kind === 'cancelled' ? 'cancelled' : report.status
     return {
@@ -134,6 +154,16 @@ async function workChunk(
     if (cause instanceof SyncError && cause.kind === 'lock_held')
       return { ...result, status: 'failed', error: sentence(cause) }
     throw cause
+  }
+}
+
+/** Nobody holds the job and it is not to be had: done by another process meanwhile, or not to be done. */
+async function endedElsewhere(ctx: Context, sliceId: number): Promise<Pick<ChunkResult, 'status' | 'error'>> {
+  const status = await sliceStatus(ctx.db, sliceId)
+  if (status === 'SUCCEEDED') return { status: 'success', error: null }
+  return {
+    status: 'failed',
+    error: `another process left it ${String(status).toLowerCase()}; run the same command again`,
   }
 }
 

@@ -57,6 +57,7 @@ export async function storePage(
         records: payload.count,
         stats: { synced, skipped: payload.count - synced },
         checkpoint: { token: page.token, pages: next.pages, done: page.done },
+        runStats: statsOf(next),
         // With the first rows: they are what may be left behind, and what a retry need not read again.
         pinned: tally.scanned === 0 && payload.count > 0 ? page.pinned : null,
         last,

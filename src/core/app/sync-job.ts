@@ -50,7 +50,11 @@ export async function syncJob(
     let before = resume?.token ?? ''
     for await (const ready of oneAhead(reading.pages(ask, resume), (page) => readyPage(ctx, page))) {
       const { page } = ready
-      if (page.restarted) before = ''
+      if (page.restarted) {
+        if (tally.pages > 0)
+          throw new SyncError('upstream', 'what was being read is gone; it will be read anew')
+        before = ''
+      }
       lease.signal.throwIfAborted()
       const stored = await storePage(
         ctx,

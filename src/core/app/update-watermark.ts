@@ -1,7 +1,7 @@
 import { transaction } from '../db/connect.ts'
 import { advanceCursor, auditedCursor } from '../db/cursors.ts'
 import { getKv, swapKv } from '../db/kv.ts'
-import { type PlanRow, remarkPlan } from '../db/plans.ts'
+import { type PlanRow, planIsComplete, remarkPlan } from '../db/plans.ts'
 import { cursorKvKey, watermarkOf } from '../domain/cursor.ts'
 import { type JobType, provenanceOf, type Repo } from '../domain/repo.ts'
 import { type Context, underLease } from './context.ts'
@@ -33,6 +33,7 @@ export async function updateWatermark(
     const before = watermarkOf(kv, ctx.now())
     const to = (plan.windowTo as Date).toISOString()
     const from = (plan.windowFrom as Date).toISOString()
+    if (!(await planIsComplete(tx, plan.planId))) return { updated: false, before, after: before }
 
     const moved = await advanceCursor(tx, {
       namespace,
@@ -61,12 +62,12 @@ export async function updateWatermark(
         note: 'watermark moved past history that was not read',
       })
     }
-    await swapKv(tx, KV_CURSORS, kvKey, kv, {
+    const swapped = await swapKv(tx, KV_CURSORS, kvKey, kv, {
       watermark: to,
       run_id: `plan ${plan.planId}`,
       updated_at: ctx.now().toISOString(),
     })
-    done = { updated: true, before, after: to }
+    done = { updated: true, before, after: swapped ? to : before }
     return done
   })
 }

@@ -7,6 +7,9 @@ export interface IncrementalReport {
   items_synced: number
   message: string | null
   error: string | null
+  /** Of the error: what sort it is, and what to do about it. */
+  kind: string | null
+  hint: string | null
   started_at: string
   finished_at: string
   vfacts_refreshed: boolean

@@ -69,8 +69,10 @@ export async function databaseNow(db: Db): Promise<Date> {
 }
 
 export interface Limits {
-  /** Longest a transaction may sit idle or run one statement; below half the lease, so a stopped owner lets go in time. */
+  /** Longest a transaction may sit idle or wait for a lock; below half the lease, so a stopped owner lets go in time. */
   transactionMs: number
+  /** Longest one statement of it may run on the server. */
+  statementMs: number
   signal: AbortSignal
 }
 
@@ -112,11 +114,12 @@ export class Rollback extends Error {
 
 async function once<T>(pool: pg.Pool, limits: Limits, work: (tx: pg.PoolClient) => Promise<T>): Promise<T> {
   const ms = Math.max(1, Math.floor(limits.transactionMs))
+  const statementMs = Math.max(1, Math.min(ms, Math.floor(limits.statementMs)))
   const client = await pool.connect()
   let broken: Error | undefined
   try {
     await client.query(
-      `begin; set local statement_timeout = ${ms}; set local idle_in_transaction_session_timeout = ${ms}; set local lock_timeout = ${ms}`,
+      `begin; set local statement_timeout = ${statementMs}; set local idle_in_transaction_session_timeout = ${ms}; set local lock_timeout = ${ms}`,
     )
     const value = await work(client)
     await client.query('commit')

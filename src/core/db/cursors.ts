@@ -34,12 +34,7 @@ export interface CursorMove {
 }
 
 export async function auditedCursor(db: Db, ns: CursorNamespace): Promise<AuditedCursor | null> {
-  return row(
-    db,
-    'cursor_read',
-    `select cursor_value as value, normalized_instant as instant, version from ing_cursor where ${MINE} for update`,
-    nsValues(ns),
-  )
+  return row(db, 'cursor_read', `${CURSOR} where ${MINE}`, nsValues(ns))
 }
 
 /**
@@ -47,7 +42,12 @@ export async function auditedCursor(db: Db, ns: CursorNamespace): Promise<Audite
  * there already or further, nothing was written.
  */
 export async function advanceCursor(tx: Db, move: CursorMove): Promise<boolean> {
-  const seen = await auditedCursor(tx, move.namespace)
+  const seen = await row<AuditedCursor>(
+    tx,
+    'cursor_lock',
+    `${CURSOR} where ${MINE} for update`,
+    nsValues(move.namespace),
+  )
   if (seen?.instant && seen.instant.getTime() >= Date.parse(move.to)) return false
 
   const version = (seen?.version ?? 0) + 1
@@ -202,6 +202,7 @@ export async function recordEdits(tx: Db, edits: CursorEdit[]): Promise<void> {
     throw Object.assign(new Error('a cursor moved meanwhile'), { code: '40001' })
 }
 
+const CURSOR = 'select cursor_value as value, normalized_instant as instant, version from ing_cursor'
 const MINE =
   'provenance_code = $1 and operation_code = $2 and cursor_key = $3 and namespace_scope_code = $4 and namespace_key = $5'
 

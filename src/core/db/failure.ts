@@ -63,7 +63,9 @@ function isOurMistake(code: string): boolean {
 
 function hintFor(code: string): { hint?: string } {
   if (code === 'ECONNREFUSED' || code === 'ENOENT')
-    return { hint: 'is the server running, and is the DSN right?' }
+    return {
+      hint: 'is the server running, and is the DSN right? an embedded one is started by the next command',
+    }
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return { hint: 'the host in the DSN has no address' }
   if (code === '28P01' || code === '28000') return { hint: 'check user and password of the DSN' }
   if (code === '3D000') return { hint: 'create the database first: CREATE DATABASE …' }

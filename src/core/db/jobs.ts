@@ -61,7 +61,8 @@ export async function holdJob(
 }
 
 /**
- * Still mine? Locks job, lock and run rows and moves the lease on. false: a newer fence holds the job, an operator
+ * Still mine? Locks job, lock and run rows and moves the lease on, also a lapsed one that nobody has taken yet (running
+ * limits count live leases, so such an owner comes back on top of them). false: a newer fence holds the job, an operator
  * took the lock away, or the run has ended; the caller must roll back and stop.
  */
 export async function renewLease(db: Db, held: HeldJob): Promise<boolean> {
@@ -184,14 +185,15 @@ export interface NewestJob {
   attempts: number
 }
 
-/** The newest incremental job of a (repo, job type), in whatever state. */
+/** The incremental job of a (repo, job type) that counts: the one holding the active key, else the newest, in whatever state. */
 export async function newestIncremental(db: Db, repoId: number, jobType: JobType): Promise<NewestJob | null> {
   return row(
     db,
     'job_newest',
     `select t.id as "jobId", t.status, t.attempts, s.slice_spec->'window'->>'from' as "from"
        from ing_task t join ing_plan_slice s on s.id = t.slice_id
-      where t.repo_id = $1 and t.job_type = $2 and t.mode = 'incremental' order by t.id desc limit 1`,
+      where t.repo_id = $1 and t.job_type = $2 and t.mode = 'incremental'
+      order by t.active_key is not null desc, t.id desc limit 1`,
     [repoId, jobType],
   )
 }

@@ -2,33 +2,43 @@ import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import type pg from 'pg'
 import journal from '../../../drizzle/meta/_journal.json' with { type: 'json' }
+import { SyncError } from '../domain/errors.ts'
 import { rows } from './connect.ts'
 import { codeOf, toSyncError } from './failure.ts'
 
 export type SchemaState = 'current' | 'missing' | 'older' | 'newer'
 
-/** The newest migration this code knows; the journal's own clock orders them. */
-const NEWEST = journal.entries.at(-1)?.when ?? 0
+/** Every migration this code knows, by the journal's own clock. */
+const KNOWN = journal.entries.map((e) => e.when)
 /** Any fixed number: one migration at a time per database. drizzle's migrator takes no lock itself (5 of 6 racers failed). */
 const MIGRATION_LOCK = 7_301_001
 
 export async function schemaState(pool: pg.Pool): Promise<SchemaState> {
   try {
-    const [found] = await rows<{ at: number | null }>(
+    const found = await rows<{ at: number }>(
       pool,
       'schema_state',
-      'select max(created_at) as at from scm.schema_migrations',
+      'select created_at as at from scm.schema_migrations',
     )
-    const at = found?.at ?? 0
-    return at === 0 ? 'missing' : at < NEWEST ? 'older' : at > NEWEST ? 'newer' : 'current'
+    if (found.length === 0) return 'missing'
+    // Also a history from some build that was never released: nothing of ours may be applied on top of it.
+    if (found.some(({ at }) => !KNOWN.includes(at))) return 'newer'
+    return found.length < KNOWN.length ? 'older' : 'current'
   } catch (cause) {
     if (['42P01', '3F000'].includes(codeOf(cause))) return 'missing'
     throw cause
   }
 }
 
-/** All pending migrations in one transaction; harmless when there are none. */
+export function tooNew(): SyncError {
+  return new SyncError('config', 'the database schema is newer than this program', {
+    hint: 'upgrade engram-scm; if an unreleased build made the schema, use another database',
+  })
+}
+
+/** All pending migrations in one transaction; harmless when there are none. Refuses a schema this code does not know. */
 export async function migrate(pool: pg.Pool): Promise<{ applied: number }> {
+  if ((await schemaState(pool)) === 'newer') throw tooNew()
   const [{ drizzle }, migrator] = await Promise.all([
     import('drizzle-orm/node-postgres'),
     import('drizzle-orm/node-postgres/migrator'),

@@ -9,6 +9,8 @@ export interface StoredPage {
   records: number
   stats: { synced: number; skipped: number }
   checkpoint: Json
+  /** What the run has done up to here: shown while it runs, and left behind when it is killed. */
+  runStats: Json
   /** Written with the first page only: it may be large. */
   pinned: Json | null
   last: boolean
@@ -29,7 +31,7 @@ export async function closeBatch(
     'batch_close',
     `with done as (
        update ing_task_run_batch
-          set status_code = 'SUCCEEDED', before_token = $3, after_token = $4, record_count = $5, stats = $6, committed_at = now()
+          set status_code = 'SUCCEEDED', before_token = $3, idempotent_key = $12, after_token = $4, record_count = $5, stats = $6, committed_at = now()
         where id = $1 and run_id = $2 and status_code = 'RUNNING'
        returning run_id, task_id, slice_id, plan_id, expr_hash, batch_no),
      next as (
@@ -37,7 +39,7 @@ export async function closeBatch(
        select run_id, task_id, slice_id, plan_id, expr_hash, batch_no + 1, $4, $9 from done where not $8::boolean
        returning id),
      run as (
-       update ing_task_run set checkpoint = $7, pinned = coalesce($10::jsonb, pinned) where id = $2)
+       update ing_task_run set checkpoint = $7, pinned = coalesce($10::jsonb, pinned), stats = $11 where id = $2)
      select coalesce((select id from next), (
               select b.id from ing_task_run_batch b join ing_task_run_batch mine on mine.id = $1
                where b.run_id = $2 and b.batch_no = mine.batch_no + 1)) as next,
@@ -54,6 +56,9 @@ export async function closeBatch(
       page.last,
       batchKey(held.runId, page.afterToken),
       page.pinned === null ? null : JSON.stringify(page.pinned),
+      JSON.stringify(page.runStats),
+      // Opened for the place to resume at; a read that began anew starts at '' instead, and may come by that place again.
+      batchKey(held.runId, page.beforeToken),
     ],
   )
   if (stored === null) throw new Error(`batch ${held.batchId} is neither running nor stored with this token`)

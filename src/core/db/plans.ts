@@ -162,6 +162,27 @@ export async function slicesOf(db: Db, planId: number): Promise<SliceRow[]> {
   )
 }
 
+export async function sliceStatus(db: Db, sliceId: number): Promise<string | null> {
+  const found = await row<{ status: string }>(
+    db,
+    'slice_status',
+    'select status_code as status from ing_plan_slice where id = $1',
+    [sliceId],
+  )
+  return found?.status ?? null
+}
+
+/** All of the plan is read, and nobody can take that back before this transaction ends. */
+export async function planIsComplete(tx: Db, planId: number): Promise<boolean> {
+  const found = await row<{ status: string }>(
+    tx,
+    'plan_status',
+    'select status_code as status from ing_plan where id = $1 for update',
+    [planId],
+  )
+  return found?.status === 'COMPLETED'
+}
+
 /**
  * Slices' ends → the plan's. Two statements: the plan row is locked first, so that of two slices ending at once the
  * later one counts with a snapshot that holds the earlier.

@@ -89,7 +89,7 @@ export async function errorBudget(db: Db, windowMinutes: number): Promise<Status
   }>(
     db,
     'status_error_budget',
-    `select count(*) filter (where status <> 'running') as samples,
+    `select count(*) filter (where status in ('completed', 'no_data', 'failed')) as samples,
             count(*) filter (where status in ('completed', 'no_data')) as completed,
             count(*) filter (where status = 'failed') as failed,
             coalesce(sum((counts->>'total_requests')::bigint), 0)::bigint as requests,

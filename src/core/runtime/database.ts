@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import type pg from 'pg'
 import type { Config } from '../contracts/config.ts'
 import { openPool } from '../db/connect.ts'
-import { migrate, schemaState } from '../db/migrate.ts'
+import { migrate, schemaState, tooNew } from '../db/migrate.ts'
 import { SyncError } from '../domain/errors.ts'
 import { type EmbeddedServer, ensureServer } from '../embedded/server.ts'
 
@@ -55,9 +55,7 @@ export async function requireSchema(
     case 'current':
       return
     case 'newer':
-      throw new SyncError('config', 'the database schema is newer than this program', {
-        hint: 'upgrade engram-scm; an older program must not write to it',
-      })
+      throw tooNew()
     case 'missing':
     case 'older':
       if (!embedded) {

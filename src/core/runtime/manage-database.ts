@@ -53,14 +53,7 @@ export async function describe(config: Config): Promise<DatabaseReport> {
 /** Any database, embedded or external: older → current. Running it twice does nothing. */
 export async function migrateNow(config: Config, o: Surroundings): Promise<DatabaseReport> {
   const dsn = config.postgres.dsn ?? (await ensureServer({ baseDir: embeddedDir(config), ...o })).dsn
-  const { applied } = await withPool(config, dsn, async (pool) => {
-    if ((await schemaState(pool)) === 'newer') {
-      throw new SyncError('config', 'the database schema is newer than this program', {
-        hint: 'upgrade engram-scm',
-      })
-    }
-    return migrate(pool)
-  })
+  const { applied } = await withPool(config, dsn, (pool) => migrate(pool))
   return { ...(await describe(config)), action: applied > 0 ? 'migrated' : null, migrations_applied: applied }
 }
 

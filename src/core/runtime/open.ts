@@ -1,7 +1,7 @@
-import { randomBytes, randomUUID } from 'node:crypto'
-import { hostname } from 'node:os'
+import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import type { Context } from '../app/context.ts'
+import { workerName } from '../app/worker-name.ts'
 import { type Config, redactedView, secretsOf } from '../contracts/config.ts'
 import type { Json } from '../domain/ledger.ts'
 import { redactor } from '../domain/redact.ts'
@@ -47,7 +47,7 @@ export function redactorOf(config: Config): (text: string) => string {
 /** Builds the context, database first. `close` gives the connections back; the embedded server stays up. */
 export async function openContext(request: Request): Promise<{ ctx: Context; close: () => Promise<void> }> {
   const { config, warnings } = readConfig(request)
-  const worker = `${hostname().slice(0, 16)}-${process.pid}-${randomBytes(4).toString('hex')}`
+  const worker = workerName()
   const log = openLog({ level: config.log.level, redact: redactorOf(config), base: { worker } })
   for (const warning of warnings) log.warn(warning)
 

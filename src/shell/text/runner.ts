@@ -5,9 +5,12 @@ import { visible } from '../output.ts'
 import { table } from '../table.ts'
 
 export function incrementalText(r: IncrementalReport): string {
+  const what = `${visible(r.repo)} ${r.job}`
+  if (r.error !== null)
+    return `error: ${what}: ${visible(r.error)}${r.hint ? `\n  → ${visible(r.hint)}` : ''}`
   const seconds = (Date.parse(r.finished_at) - Date.parse(r.started_at)) / 1000
-  const tail = [r.message, r.error].filter((x) => x !== null).map((x) => `\n  ${visible(x)}`)
-  return `${visible(r.repo)} ${r.job}: ${r.status}, ${count(r.items_synced)} synced in ${seconds.toFixed(1)} s${tail.join('')}`
+  const told = r.message ? `\n  ${visible(r.message)}` : ''
+  return `${what}: ${r.status}, ${count(r.items_synced)} synced in ${seconds.toFixed(1)} s${told}`
 }
 
 export function previewIncrementalText(r: IncrementalPreview): string {
@@ -24,7 +27,7 @@ export function previewIncrementalText(r: IncrementalPreview): string {
 
 export function backfillText(r: BackfillReport): string {
   const head = `${visible(r.repo)} ${r.job}: ${r.status}, ${r.success_chunks} of ${r.total_chunks} chunks, ${count(r.total_items_synced)} synced, ${count(r.total_items_skipped)} unchanged`
-  const lines = [head, ...r.errors.map((e) => `  ${visible(e)}`)]
+  const lines = [head, ...grouped(r.chunk_results)]
   if (r.watermark_updated) lines.push(`  watermark ${r.watermark_before ?? 'none'} → ${r.watermark_after}`)
   if (r.message) lines.push(`  ${visible(r.message)}`)
   return lines.join('\n')
@@ -43,4 +46,15 @@ export function previewBackfillText(r: BackfillPreview): string {
 
 function count(n: number): string {
   return n.toLocaleString('en')
+}
+
+/** Chunks that failed for the same reason, in one line. */
+function grouped(chunks: BackfillReport['chunk_results']): string[] {
+  const reasons = new Map<string, number[]>()
+  for (const c of chunks) if (c.error) reasons.set(c.error, [...(reasons.get(c.error) ?? []), c.chunk_index])
+  return [...reasons].map(([why, [first, ...others]]) =>
+    others.length === 0
+      ? `  chunk ${first} failed: ${visible(why)}`
+      : `  ${others.length + 1} chunks failed, ${first} the first: ${visible(why)}`,
+  )
 }

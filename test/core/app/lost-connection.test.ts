@@ -12,7 +12,7 @@ interface Sockets {
   connection: { stream: Socket }
 }
 
-const LIMITS = { transactionMs: 5000, signal: new AbortController().signal }
+const LIMITS = { transactionMs: 5000, statementMs: 5000, signal: new AbortController().signal }
 
 describe.each(servers())('a connection that breaks on the $name server', ({ url }) => {
   let scene: Scene

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { SyncError } from '../../../src/core/domain/errors.ts'
 import { servers } from '../../helpers/database.ts'
 import { violations } from '../../helpers/oracle.ts'
 import { openScene, type Scene } from '../../helpers/scene.ts'
@@ -59,6 +60,31 @@ describe.each(servers().slice(0, 1))('a backfill on the $name server', ({ url })
     expect(await stored()).toBe(18)
     expect(await counts()).toEqual({ plans: 1, slices: 6, jobs: 6, runs: 6 })
     expect((await plan()).status_code).toBe('COMPLETED')
+  })
+
+  test('a chunk whose job was cancelled is no success: it is read when asked for again, and only then moves the cursor', async () => {
+    await scene.backfill({ wish: DAY }, failing(2))
+    await scene.query(
+      `update scm.sync_jobs set status = 'cancelled', locked_by = null, locked_at = null where status = 'failed'`,
+    )
+    await scene.query(`update ing_plan_slice set status_code = 'CANCELLED' where slice_no = 2`)
+
+    const report = await scene.backfill({ wish: DAY, updateWatermark: true })
+    expect(report).toMatchObject({ status: 'success', total_items_synced: 3, watermark_updated: true })
+    expect(await stored()).toBe(18)
+    expect((await plan()).status_code).toBe('COMPLETED')
+  })
+
+  test('an upstream that cannot be opened is asked once, not once a chunk', async () => {
+    let opened = 0
+    const { git } = watched(() => {})
+    const closed = {
+      git: { ...git, open: () => Promise.reject(new SyncError('network', `refused ${++opened}`)) },
+    }
+    const report = await scene.backfill({ wish: DAY }, scene.ctx({ sources: closed }))
+    expect(report).toMatchObject({ status: 'failed', failed_chunks: 6, exit_code: 2 })
+    expect(opened).toBe(1)
+    expect(await scene.backfill({ wish: DAY })).toMatchObject({ status: 'success', total_items_synced: 18 })
   })
 
   test('the last 24 hours are six chunks too, whatever the clock says', async () => {

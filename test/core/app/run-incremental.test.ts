@@ -138,6 +138,37 @@ describe.each(servers())('an incremental sync on the $name server', ({ url }) =>
     expect(await violations(scene)).toEqual([])
   })
 
+  test('a read that has to begin anew may come by the very place where it was to be resumed', async () => {
+    commits(4)
+    const side = scene.repo.commit('side', { branch: 'side', parents: [], date: 1_800_000_000 })
+    await scene.incremental(
+      scene.ctx({ sources: watched((_, n) => n === 1 && Promise.reject(new Error('bang'))) }),
+    )
+    scene.repo.git('update-ref', '-d', 'refs/heads/side')
+    scene.repo.git('reflog', 'expire', '--expire=now', '--all')
+    scene.repo.git('gc', '-q', '--prune=now')
+    expect(() => scene.repo.git('cat-file', '-e', side)).toThrow()
+
+    expect(await scene.incremental()).toMatchObject({ status: 'success', error: null })
+    expect(await violations(scene)).toEqual([])
+  })
+
+  test('a failed job that went on without the active key does not hide the one that holds it', async () => {
+    const broken = scene.ctx({ sources: watched(() => Promise.reject(new SyncError('network', 'no'))) })
+    await scene.incremental(broken)
+    await scene.query(
+      `with slice as (
+         insert into ing_plan_slice (plan_id, slice_no, slice_signature_hash, slice_spec, expr_hash, expr_snapshot, status_code)
+         select plan_id, 1, repeat('b', 64), slice_spec, expr_hash, expr_snapshot, 'DISPATCHED' from ing_plan_slice returning id)
+       insert into ing_task (schedule_instance_id, plan_id, slice_id, provenance_code, operation_code, repo_id, job_type, mode,
+              idempotent_key, expr_hash, status, scheduled_at)
+       select schedule_instance_id, plan_id, slice.id, provenance_code, operation_code, repo_id, job_type, mode,
+              repeat('a', 64), expr_hash, 'failed', now() from ing_task, slice`,
+    )
+    expect(await scene.incremental()).toMatchObject({ status: 'success', error: null })
+    expect(await scene.incremental()).toMatchObject({ status: 'success', items_synced: 0 })
+  })
+
   test('a resumed sync whose repository was rewritten meanwhile ends with the new history', async () => {
     commits(7)
     await scene.incremental(

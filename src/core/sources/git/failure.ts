@@ -51,10 +51,16 @@ export function failureOf(doing: string, stderr: string, secrets: readonly strin
   const lines = stderr.split(/[\r\n]+/).filter((line) => /\S/.test(line) && !/^(warning|hint):/i.test(line))
   for (const [sign, kind, hint] of SIGNS) {
     const line = lines.find((line) => sign.test(line))
-    if (line !== undefined) return failure(kind, doing, line, secrets, hint)
+    if (line !== undefined) return failure(kind, doing, whole(lines, line), secrets, hint)
   }
   const line = lines.find((line) => /^(fatal|error|remote|ERROR):/.test(line)) ?? lines[0] ?? 'git failed'
-  return failure('upstream', doing, line, secrets, undefined)
+  return failure('upstream', doing, whole(lines, line), secrets, undefined)
+}
+
+/** Git breaks some sentences after a colon: `unable to connect to host:` and the reason on the next line. */
+function whole(lines: string[], line: string): string {
+  const next = lines[lines.indexOf(line) + 1]
+  return line.trimEnd().endsWith(':') && next !== undefined ? `${line.trimEnd()} ${next.trim()}` : line
 }
 
 function failure(

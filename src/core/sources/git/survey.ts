@@ -51,7 +51,8 @@ export async function surveyOf(git: Git, access: Access, asks: Ask[]): Promise<S
     const items = await count(ask)
     const moved = ask.window === 'new' ? movedOf(heads, ask.known) : 0
     const note = items === null ? 'the commits are not fetched yet, so they cannot be counted' : null
-    surveys.push({ items, refs: { total: Object.keys(heads).length, moved }, note })
+    const names = new Set([...Object.keys(heads), ...(ask.window === 'new' ? Object.keys(ask.known) : [])])
+    surveys.push({ items, refs: { total: names.size, moved }, note })
   }
   return surveys
 }

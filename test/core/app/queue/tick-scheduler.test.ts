@@ -213,7 +213,11 @@ describe.each(servers())('a scan on the $name server', ({ url }) => {
     await scene.query(`update scm.leaders set lease_until = now() - interval '1 second'`)
     const awake = { duty, term: (await lead(scene.db, { duty, by: 'two', leaseSeconds: 60 })) as number }
     const inTx = <T>(ask: (tx: Parameters<typeof leads>[0]) => Promise<T>) =>
-      transaction(scene.db, { transactionMs: 5000, signal: new AbortController().signal }, ask)
+      transaction(
+        scene.db,
+        { transactionMs: 5000, statementMs: 5000, signal: new AbortController().signal },
+        ask,
+      )
 
     expect(await inTx((tx) => leads(tx, asleep))).toBe(false)
     await resign(scene.db, { duty, by: 'one' })
