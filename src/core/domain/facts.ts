@@ -4,6 +4,7 @@ export type Tier = (typeof TIERS)[number]
 
 /** One path a commit changed, against its first parent (a root commit: against nothing). */
 export interface ChangedPath {
+  /** One of more than 4 KiB is its beginning, `…~` and eight hex digits of its sha256. */
   path: string
   /** Git's letter: A added, M modified, D deleted, T type changed. Renames are a D and an A. */
   action: string
@@ -38,15 +39,16 @@ export interface Commit {
   message: string
   /** What was really read; below the tier asked for when `degraded` says why. */
   tier: Tier
+  /** What was not read, or was cut for its size; more than one reason is joined by commas. */
   degraded: string | null
-  /** Null below tier paths, and of a merge: its changes are those of the commits it joins. The list is cut at MAX_PATHS; `pathCount` is the true number. */
+  /** Null below tier paths, and of a merge: its changes are those of the commits it joins. The list is cut at MAX_PATHS, and where its text would be more than MAX_PATHS_BYTES, which `degraded` says; `pathCount` is the true number. */
   paths: ChangedPath[] | null
   pathCount: number | null
   /** Null below tier numstat, and of a merge. */
   additions: number | null
   deletions: number | null
   patch: Patch | null
-  /** Names of the fields that had to be cleaned (NUL, invalid UTF-8, a lone surrogate, an impossible date). */
+  /** Names of the fields that had to be cleaned (NUL, invalid UTF-8, a lone surrogate, an impossible date) or cut. */
   sanitized: string[]
 }
 

@@ -40,6 +40,7 @@ export function readDetails(repo: Repository, tier: Tier): Details {
       commit.additions = diff.additions
       commit.deletions = diff.deletions
       if (!diff.intact) commit.sanitized.push('paths')
+      if (diff.cutFrom !== null) addReason(commit, `paths_size:${diff.cutFrom}`)
       return diff
     }
     return null
@@ -50,7 +51,7 @@ export function readDetails(repo: Repository, tier: Tier): Details {
     const text = await attempt(patches, commit)
     if (text === null || diff === null || commit.tier !== 'numstat') return
     if (text.patch === null) {
-      commit.degraded ??= `diff_size:${text.sizeBytes}`
+      addReason(commit, `diff_size:${text.sizeBytes}`)
       commit.patch = diffstatOf(diff)
       return
     }
@@ -87,6 +88,11 @@ export function readDetails(repo: Repository, tier: Tier): Details {
 
 function isSingle(commit: Commit): boolean {
   return commit.parents.length < 2
+}
+
+/** What was cut adds to what is known already: a message, paths and a diff may each be too big. */
+function addReason(commit: Commit, reason: string): void {
+  commit.degraded = commit.degraded === null ? reason : `${commit.degraded},${reason}`
 }
 
 async function attempt<T>(of: { reader: PerCommit<T>; deaths: number }, commit: Commit): Promise<T | null> {

@@ -1,13 +1,24 @@
 import { isAscii } from 'node:buffer'
+import { createHash } from 'node:crypto'
 import { decodeText } from '../../domain/clean.ts'
 import { SyncError } from '../../domain/errors.ts'
 import type { ChangedPath } from '../../domain/facts.ts'
 import { type PerCommit, perCommit, SAFE_DIFF } from './per-commit.ts'
 import type { Repository } from './repository.ts'
-import type { Scanner } from './scanner.ts'
+import { charsWithin, type Scanner, type Token } from './scanner.ts'
 
 /** Paths kept of one commit; a commit that moves a tree of a million files is stored with its true number. */
 export const MAX_PATHS = 10_000
+
+/**
+ * Path text kept of one commit. A tree may hold names of a megabyte, which no work tree can: 400 of 900 kB, kept whole,
+ * took 837 MB to read (now 90) and made a page that PostgreSQL refuses.
+ */
+export const MAX_PATHS_BYTES = 4 * 1024 * 1024
+
+/** Of one path; Linux opens none that is longer. */
+export const MAX_PATH_BYTES = 4096
+const CUT_BYTES = MAX_PATH_BYTES - Buffer.byteLength('…~01234567')
 
 export interface Diff {
   paths: ChangedPath[]
@@ -15,7 +26,10 @@ export interface Diff {
   additions: number | null
   deletions: number | null
   intact: boolean
+  /** What it takes in memory, for the page's limit. */
   bytes: number
+  /** Of all its paths, when not all that MAX_PATHS leaves were kept. */
+  cutFrom: number | null
 }
 
 /** Changed paths, with their lines when `lines`: both come out of one pass. */
@@ -32,23 +46,36 @@ async function parseDiff(sha: string, bytes: Scanner, lines: boolean): Promise<D
     deletions: lines ? 0 : null,
     intact: true,
     bytes: 0,
+    cutFrom: null,
   }
   // A commit git cannot find is passed over in silence: then the mark stands where its id should.
-  if ((await bytes.peek()) === MARK || (await bytes.token()).toString('latin1') !== sha)
+  if ((await bytes.peek()) === MARK || (await bytes.token(MAX_PATH_BYTES)).head.toString('latin1') !== sha)
     throw new SyncError('upstream', `the tree of ${sha} cannot be read`)
 
   let counted = 0
+  let pathBytes = 0
+  let keptBytes = 0
+  let full = false
   for (let first = await bytes.peek(); first !== MARK; first = await bytes.peek()) {
-    const token = await bytes.token()
+    const { head: line } = await bytes.token(MAX_PATH_BYTES)
     if (first === COLON) {
-      const action = String.fromCharCode(token[token.length - 1] as number)
-      const path = await bytes.token()
-      if (diff.pathCount++ < MAX_PATHS) diff.paths.push({ path: pathText(path, diff), action })
+      const action = String.fromCharCode(line[line.length - 1] as number)
+      const token = await bytes.token(MAX_PATH_BYTES)
+      pathBytes += token.size
+      if (diff.pathCount++ >= MAX_PATHS || full) continue
+      const { path, size, intact } = pathOf(token)
+      // What is kept is the beginning, without gaps: the lines are told by their order.
+      full = keptBytes + size > MAX_PATHS_BYTES
+      if (full) continue
+      keptBytes += size
+      diff.bytes += size + 64
+      if (!intact) diff.intact = false
+      diff.paths.push({ path, action })
     } else {
       // <added> TAB <deleted> TAB <path>, in the order of the raw lines; a dash each for a binary file
-      const tab = token.indexOf(9)
-      const added = count(token.toString('latin1', 0, tab))
-      const deleted = count(token.toString('latin1', tab + 1, token.indexOf(9, tab + 1)))
+      const tab = line.indexOf(9)
+      const added = count(line.toString('latin1', 0, tab))
+      const deleted = count(line.toString('latin1', tab + 1, line.indexOf(9, tab + 1)))
       diff.additions = (diff.additions ?? 0) + (added ?? 0)
       diff.deletions = (diff.deletions ?? 0) + (deleted ?? 0)
       const changed = diff.paths[counted++]
@@ -56,6 +83,7 @@ async function parseDiff(sha: string, bytes: Scanner, lines: boolean): Promise<D
     }
   }
   await bytes.skip(2)
+  if (full) diff.cutFrom = pathBytes
   return diff
 }
 
@@ -66,10 +94,17 @@ function count(digits: string): number | null {
   return digits === '-' ? null : Number(digits)
 }
 
-function pathText(bytes: Buffer, diff: Diff): string {
-  diff.bytes += bytes.length + 64
-  if (isAscii(bytes)) return bytes.toString('latin1')
-  const { text, intact } = decodeText(bytes)
-  if (!intact) diff.intact = false
-  return text
+function pathOf({ head, size, sha256 }: Token): { path: string; size: number; intact: boolean } {
+  if (sha256 === null && isAscii(head)) return { path: head.toString('latin1'), size, intact: true }
+  // A character cut in two would pass for damage.
+  const { text, intact } = decodeText(sha256 === null ? head : charsWithin(head, CUT_BYTES))
+  const utf8 = Buffer.from(text)
+  if (sha256 === null && utf8.length <= MAX_PATH_BYTES) return { path: text, size: utf8.length, intact }
+  const kept = charsWithin(utf8, CUT_BYTES)
+  const whole = sha256 ?? createHash('sha256').update(head).digest('hex')
+  return {
+    path: `${kept}…~${whole.slice(0, 8)}`,
+    size: kept.length + MAX_PATH_BYTES - CUT_BYTES,
+    intact: false,
+  }
 }

@@ -26,8 +26,14 @@ export function readingOf(repo: Repository, heads: Heads, access: Access): Readi
   // A backfill asks for many windows of one snapshot: it is walked once.
   const wholeWalk = (pinned: Heads): Promise<Walk> => {
     const of = JSON.stringify(pinned)
-    if (whole?.of !== of) whole = { of, walk: walk(repo, Object.values(pinned), []) }
-    return whole.walk
+    if (whole?.of === of) return whole.walk
+    const made = { of, walk: walk(repo, Object.values(pinned), []) }
+    whole = made
+    // One that failed is no answer for the windows after it.
+    made.walk.catch(() => {
+      if (whole === made) whole = null
+    })
+    return made.walk
   }
 
   const orderOf = async (ask: Ask, pinned: Heads): Promise<Order> => {

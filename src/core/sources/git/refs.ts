@@ -8,6 +8,7 @@ import type { Heads } from '../source.ts'
 import { runGit } from './child.ts'
 import { oneLine } from './failure.ts'
 import { commonDirOf, type Repository } from './repository.ts'
+import { charsWithin } from './scanner.ts'
 
 /**
  * Every ref as `git rev-list --all` understands it, peeled to commits; tags of trees and blobs lead to none.
@@ -61,6 +62,8 @@ export interface Remote {
   refs: [name: string, id: string][]
 }
 
+const PEELED = '^{}'
+
 /** Lines `<id><separator><name>`, from for-each-ref and ls-remote. */
 export function parseRefLines(out: Buffer, separator: ' ' | '\t'): [name: string, id: string][] {
   const refs: [string, string][] = []
@@ -68,17 +71,28 @@ export function parseRefLines(out: Buffer, separator: ' ' | '\t'): [name: string
     const newline = out.indexOf(10, at)
     const end = newline < 0 ? out.length : newline
     const cut = out.indexOf(separator, at)
-    if (cut > at && cut < end)
-      refs.push([refName(out.subarray(cut + 1, end)), out.toString('latin1', at, cut)])
+    if (cut > at && cut < end) {
+      // The mark of a peeled id is no part of the name: both ids of a tag must come under one.
+      const mark = out.toString('latin1', end - PEELED.length, end) === PEELED ? PEELED : ''
+      const name = refName(out.subarray(cut + 1, end - mark.length))
+      refs.push([`${name}${mark}`, out.toString('latin1', at, cut)])
+    }
     at = end + 1
   }
   return refs
 }
 
-/** Git's ref names are bytes. Two that are cleaned to the same text must stay two; no real name holds a tilde. */
+/** A row of a PostgreSQL index holds 2,704 bytes, and packed-refs holds names of any length. */
+const MAX_NAME_BYTES = 1000
+const CUT_BYTES = MAX_NAME_BYTES - '~01234567'.length
+
+/** Git's ref names are bytes. Two that are cleaned or cut to the same text must stay two; no real name holds a tilde. */
 function refName(bytes: Buffer): string {
   const { text, intact } = decodeText(bytes)
-  return intact ? text : `${text}~${createHash('sha256').update(bytes).digest('hex').slice(0, 8)}`
+  const isLong = Buffer.byteLength(text) > MAX_NAME_BYTES
+  if (intact && !isLong) return text
+  const kept = isLong ? charsWithin(Buffer.from(text), CUT_BYTES) : text
+  return `${kept}~${createHash('sha256').update(bytes).digest('hex').slice(0, 8)}`
 }
 
 export function kindOfRef(name: string): RefKind {
@@ -134,7 +148,8 @@ async function check(repo: Repository, names: string[]): Promise<(string | null)
 
 /** Which of these commits the repository still has. */
 export async function present(repo: Repository, shas: readonly string[]): Promise<string[]> {
-  const well = [...new Set(shas)].filter((sha) => new RegExp(`^[0-9a-f]{${repo.idBytes * 2}}$`).test(sha))
+  const id = new RegExp(`^[0-9a-f]{${repo.idBytes * 2}}$`)
+  const well = [...new Set(shas)].filter((sha) => id.test(sha))
   const found = await check(
     repo,
     well.map((sha) => `${sha}^{commit}`),

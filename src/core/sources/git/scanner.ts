@@ -1,7 +1,14 @@
+import { createHash } from 'node:crypto'
 import { SyncError } from '../../domain/errors.ts'
 import type { Child } from './child.ts'
 
-const MAX_PATH_BYTES = 1024 * 1024
+export interface Token {
+  /** The whole of it, or as much as was asked for. */
+  head: Buffer
+  size: number
+  /** Of the whole, in hex; null when `head` is the whole. */
+  sha256: string | null
+}
 
 /** A child's stdout to be read by the piece. Everything throws what ended the child when there is no more. */
 export class Scanner {
@@ -18,18 +25,34 @@ export class Scanner {
     return this.bytes[this.at] as number
   }
 
-  /** Up to the next NUL, which is swallowed. */
-  async token(): Promise<Buffer> {
+  /** Up to the next NUL, which is swallowed. What lies beyond `max` bytes is counted and hashed as it goes by. */
+  async token(max: number): Promise<Token> {
     let end = this.bytes.indexOf(0, this.at)
-    while (end < 0) {
-      if (this.bytes.length - this.at > MAX_PATH_BYTES)
-        throw new SyncError('upstream', 'a path of more than 1 MiB')
+    while (end < 0 && this.bytes.length - this.at <= max) {
       await this.more()
       end = this.bytes.indexOf(0, this.at)
     }
-    const token = this.bytes.subarray(this.at, end)
-    this.at = end + 1
-    return token
+    if (end >= 0 && end - this.at <= max) {
+      const head = this.bytes.subarray(this.at, end)
+      this.at = end + 1
+      return { head, size: head.length, sha256: null }
+    }
+
+    const head = this.bytes.subarray(this.at, this.at + max)
+    const hash = createHash('sha256')
+    let size = 0
+    const take = (to: number): void => {
+      hash.update(this.bytes.subarray(this.at, to))
+      size += to - this.at
+      this.at = to
+    }
+    for (; end < 0; end = this.bytes.indexOf(0, this.at)) {
+      take(this.bytes.length)
+      await this.more()
+    }
+    take(end)
+    this.at++
+    return { head, size, sha256: hash.digest('hex') }
   }
 
   async skip(size: number): Promise<void> {
@@ -67,4 +90,12 @@ export class Scanner {
     this.bytes = this.at === this.bytes.length ? chunk : Buffer.concat([this.bytes.subarray(this.at), chunk])
     this.at = 0
   }
+}
+
+/** UTF-8 cut to at most `max` bytes, before the character that would be cut in two. */
+export function charsWithin(bytes: Buffer, max: number): Buffer {
+  if (bytes.length <= max) return bytes
+  let end = max
+  while (end > max - 3 && ((bytes[end] as number) & 0xc0) === 0x80) end--
+  return bytes.subarray(0, end)
 }

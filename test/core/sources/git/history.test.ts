@@ -1,4 +1,4 @@
-import { rmSync } from 'node:fs'
+import { renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import type { Ask, Heads, Page } from '../../../../src/core/sources/source.ts'
@@ -231,6 +231,23 @@ test('windows of time are half open, cut on the committer second, and add up to 
       seen.push(...page.commits.map((commit) => commit.sha))
   }
   expect(seen.sort()).toEqual([...shas].sort())
+})
+
+test('a window is read once what made the one before it fail is mended', async () => {
+  const repo = makeRepo()
+  const [first, second] = [repo.commit('one', { date: 1000 }), repo.commit('two', { date: 2000 })]
+  const object = join(repo.dir, '.git/objects', first.slice(0, 2), first.slice(2))
+  const reading = await source.open(accessTo(repo.dir))
+  const read = async () => {
+    const pages: Page[] = []
+    const window: Ask = { window: 'time', since: new Date(0), until: new Date(3_000_000) }
+    for await (const page of reading.pages(window, null)) pages.push(page)
+    return shasOf(pages)
+  }
+  renameSync(object, `${object}.away`)
+  await expect(read()).rejects.toMatchObject({ kind: 'upstream' })
+  renameSync(`${object}.away`, object)
+  expect(await read()).toEqual([first, second])
 })
 
 test('a refetch from a date passes over no young commit behind an old one', async () => {

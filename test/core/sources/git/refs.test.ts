@@ -1,6 +1,9 @@
+import { createHash } from 'node:crypto'
 import { chmodSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { parseRefLines } from '../../../../src/core/sources/git/refs.ts'
+import { headsOfRemote } from '../../../../src/core/sources/git/remote.ts'
 import {
   accessTo,
   EVERYTHING,
@@ -61,6 +64,53 @@ test('names of refs that are no UTF-8 stay apart', async () => {
   expect(names).toHaveLength(4)
   expect(names).toContain('refs/heads/é')
   expect(names.filter((name) => /^refs\/heads\/a\uFFFD~[0-9a-f]{8}$/.test(name))).toHaveLength(2)
+})
+
+test('names of refs too long for an index are cut the same way wherever they are read', async () => {
+  const repo = makeRepo()
+  const sha = repo.commit('x')
+  repo.git('tag', '-a', '-m', 'm', 'short')
+  const tag = repo.git('rev-parse', 'refs/tags/short')
+  const long = (start: string, part: string, times: number, end = '') =>
+    `${start}${Array(times).fill(part.repeat(40)).join('/')}${end}`
+  const names = [
+    long('refs/heads/', 'a', 60, '1'),
+    long('refs/heads/', 'a', 60, '2'),
+    long('refs/heads/', 'é', 40),
+    `refs/heads/${'b'.repeat(989)}`,
+    `refs/heads/${'b'.repeat(990)}`,
+  ]
+  const tagged = long('refs/tags/', 'v', 70)
+  const packed = names.map((name) => `${sha} ${name}\n`).join('')
+  writeFileSync(join(repo.dir, '.git/packed-refs'), `${packed}${tag} ${tagged}\n`)
+  const wanted = [...names, tagged].map((name) => {
+    const bytes = Buffer.from(name)
+    if (bytes.length <= 1000) return name
+    const kept = bytes
+      .subarray(0, 991)
+      .toString()
+      .replace(/\uFFFD$/, '')
+    return `${kept}~${createHash('sha256').update(bytes).digest('hex').slice(0, 8)}`
+  })
+  expect(new Set(wanted).size).toBe(6)
+
+  const [page] = await readPages(accessTo(repo.dir))
+  const heads = Object.fromEntries(
+    ['refs/heads/main', 'refs/tags/short', ...wanted].map((name) => [name, sha]),
+  )
+  expect(page?.pinned).toEqual(heads)
+  expect(page?.landing?.refs.map(({ name }) => name).sort()).toEqual(Object.keys(heads).sort())
+  expect(page?.landing?.refs.every(({ name }) => Buffer.byteLength(name) <= 1000)).toBe(true)
+  expect(page?.landing?.refs.find(({ name }) => name === wanted[5])?.kind).toBe('tag')
+  const ask = { window: 'new' as const, known: heads, refetchSince: null }
+  expect((await readPages(accessTo(repo.dir), ask))[0]).toMatchObject({ commits: [], landing: { moves: [] } })
+  expect(await source.survey(accessTo(repo.dir), [ask])).toEqual([
+    { items: 0, refs: { total: 8, moved: 0 }, note: null },
+  ])
+
+  // a server tells both ids of a tag
+  const remote = { refs: parseRefLines(Buffer.from(`${tag}\t${tagged}\n${sha}\t${tagged}^{}\n`), '\t') }
+  expect(headsOfRemote(remote)).toEqual({ [wanted[5] as string]: sha })
 })
 
 test('bare repositories, files named .git and alternates are read in place', async () => {

@@ -177,6 +177,61 @@ test('of more than ten thousand paths the number is true and the list is cut', a
   expect(after.paths).toHaveLength(1)
 })
 
+test('of paths that no work tree can hold the number is true and the text is cut', async () => {
+  const repo = makeRepo()
+  const blob = repo.feed('x\n', 'hash-object', '-w', '--stdin')
+  const commitOf = (...names: (string | Buffer)[]) => {
+    const entries = names.map((name) =>
+      Buffer.concat([Buffer.from(`100644 blob ${blob}\t`), Buffer.from(name), Buffer.from([0])]),
+    )
+    const tree = repo.feed(Buffer.concat(entries), 'mktree', '-z')
+    const parent = repo.all('--branches').length === 0 ? [] : ['-p', 'main']
+    repo.git('update-ref', 'refs/heads/main', repo.git('commit-tree', '-m', 'x', ...parent, tree))
+  }
+  const cut = (name: string | Buffer, kept: string) =>
+    `${kept}…~${createHash('sha256').update(name).digest('hex').slice(0, 8)}`
+
+  const huge = Array.from({ length: 20 }, (_, i) => `${i + 10}${'h'.repeat(900_000)}`)
+  const long = Array.from({ length: 1100 }, (_, i) => `${i + 1000}${'l'.repeat(4092)}`)
+  // one at the limit, two with a character across the cut, one that grows beyond the limit when it is cleaned
+  const edge: [name: string | Buffer, kept: string][] = [
+    ['e'.repeat(4096), ''],
+    ['f'.repeat(4097), 'f'.repeat(4084)],
+    [`gg${'€'.repeat(2000)}`, `gg${'€'.repeat(1360)}`],
+    [`g${'é'.repeat(2048)}`, `g${'é'.repeat(2041)}`],
+    [Buffer.from(`h${'\xff'.repeat(3000)}`, 'latin1'), `h${'\uFFFD'.repeat(1361)}`],
+  ]
+  commitOf(...huge)
+  commitOf(...edge.map(([name]) => name))
+  commitOf('a')
+  commitOf(...long)
+  commitOf(...long, 'a')
+
+  for (const pageSize of [1, 1000])
+    for (const tier of ['paths', 'numstat', 'patch'] as const) {
+      const commits = await commitsAt(repo, tier, pageSize)
+      const [first, second, third, fourth, last] = commits as [Commit, Commit, Commit, Commit, Commit]
+      const lines = tier === 'paths' ? {} : { additions: 1, deletions: 0 }
+      expect(first.paths).toEqual(
+        huge.map((name) => ({ path: cut(name, name.slice(0, 4084)), action: 'A', ...lines })),
+      )
+      expect(first).toMatchObject({ pathCount: 20, sanitized: ['paths'] })
+      expect(second.paths?.filter(({ action }) => action === 'A').map(({ path }) => path)).toEqual(
+        edge.map(([name, kept]) => (kept === '' ? name : cut(name, kept))),
+      )
+      expect(third).toMatchObject({ pathCount: 6, degraded: null, sanitized: ['paths'] })
+
+      expect(fourth).toMatchObject({ pathCount: 1101, sanitized: [] })
+      expect(fourth.paths).toEqual(long.slice(0, 1024).map((path) => ({ path, action: 'A', ...lines })))
+      if (tier !== 'paths') expect(fourth).toMatchObject({ additions: 1100, deletions: 1 })
+      expect(fourth.degraded).toMatch(
+        tier === 'patch' ? /^paths_size:4505601,diff_size:\d+$/ : /^paths_size:4505601$/,
+      )
+      if (tier === 'patch') expect(fourth).toMatchObject({ tier: 'numstat', patch: { format: 'ministat' } })
+      expect(last).toMatchObject({ tier, pathCount: 1, degraded: null })
+    }
+})
+
 test('where blobs or trees are missing each commit is read as far as it goes, and the read goes on', async () => {
   const repo = makeRepo()
   const stream = importer()
