@@ -6,7 +6,12 @@ import { type Context, underLease } from './context.ts'
 import { pidHere } from './worker-name.ts'
 
 /** States a person's command may start from. `completed` only when the same thing is asked for again. */
-const BY_HAND = ['pending', 'reserved', 'failed', 'dead', 'cancelled']
+const BY_HAND = ['pending', 'reserved', 'failed', 'dead']
+/**
+ * A chunk is wanted as long as its window is. An incremental job that was cancelled has a successor, and must not come
+ * back beside it.
+ */
+const CHUNK_BY_HAND = [...BY_HAND, 'cancelled']
 
 const LOOK_AGAIN_MS = 500
 
@@ -16,8 +21,16 @@ const LOOK_AGAIN_MS = 500
  */
 export async function holdJob(
   ctx: Context,
-  ask: { repo: Repo; jobId: number; jobType: HeldJob['jobType']; again: boolean; waitSeconds: number },
+  ask: {
+    repo: Repo
+    jobId: number
+    jobType: HeldJob['jobType']
+    chunk: boolean
+    again: boolean
+    waitSeconds: number
+  },
 ): Promise<HeldJob | null> {
+  const from = ask.chunk ? CHUNK_BY_HAND : BY_HAND
   const giveUpAt = performance.now() + ask.waitSeconds * 1000
   for (;;) {
     const { lease_seconds: leaseSeconds } = ctx.config.scm.worker
@@ -32,7 +45,7 @@ export async function holdJob(
         jobId: ask.jobId,
         worker: ctx.worker,
         leaseSeconds,
-        from: ask.again ? [...BY_HAND, 'completed'] : BY_HAND,
+        from: ask.again ? [...from, 'completed'] : from,
         deadOwner: ours ? ctx.worker : dead,
       })
     })

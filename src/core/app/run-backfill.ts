@@ -137,6 +137,7 @@ async function workChunk(
       repo,
       jobId: slice.jobId,
       jobType: ask.job,
+      chunk: true,
       again: chunk.again,
       waitSeconds: ask.lockWaitSeconds,
     })

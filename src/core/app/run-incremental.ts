@@ -64,6 +64,7 @@ async function workOff(
     repo,
     jobId,
     jobType: ask.job,
+    chunk: false,
     again: false,
     waitSeconds: ask.lockWaitSeconds,
   })
