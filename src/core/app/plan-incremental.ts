@@ -1,5 +1,5 @@
 import { type Db, databaseNow, transaction } from '../db/connect.ts'
-import { advanceCursor, auditedCursor, recordBackfill } from '../db/cursors.ts'
+import { advanceCursor, auditedCursor, lockCursor, recordBackfill } from '../db/cursors.ts'
 import { cancelJob, newestIncremental } from '../db/jobs.ts'
 import { getKv } from '../db/kv.ts'
 import { insertPlans, type NewPlan, planByKey } from '../db/plans.ts'
@@ -48,8 +48,9 @@ async function planIn(
   wanted: PlanFor,
 ): Promise<{ jobId: number; resumed: boolean }> {
   const ns = mainLine({ provenance: provenanceOf(repo), jobType })
+  const audited = await lockCursor(tx, ns)
   const kv = await getKv(tx, KV_CURSORS, cursorKvKey(repo.kind, jobType, repo.repoId))
-  const cursor = readCursor(watermarkOf(kv, ctx.now()), await auditedCursor(tx, ns))
+  const cursor = readCursor(watermarkOf(kv, ctx.now()), audited)
 
   const newest = await newestIncremental(tx, repo.repoId, jobType)
   if (newest && !['completed', 'cancelled'].includes(newest.status)) {

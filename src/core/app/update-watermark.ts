@@ -1,5 +1,5 @@
 import { transaction } from '../db/connect.ts'
-import { advanceCursor, auditedCursor } from '../db/cursors.ts'
+import { advanceCursor, lockCursor } from '../db/cursors.ts'
 import { getKv, swapKv } from '../db/kv.ts'
 import { type PlanRow, planIsComplete, remarkPlan } from '../db/plans.ts'
 import { cursorKvKey, watermarkOf } from '../domain/cursor.ts'
@@ -27,7 +27,7 @@ export async function updateWatermark(
   let done: WatermarkMove | null = null
   return transaction(ctx.db, underLease(ctx, ctx.config.scm.worker.lease_seconds), async (tx) => {
     const namespace = mainLine({ provenance: provenanceOf(repo), jobType })
-    const seen = await auditedCursor(tx, namespace)
+    const seen = await lockCursor(tx, namespace)
     const kvKey = cursorKvKey(repo.kind, jobType, repo.repoId)
     const kv = await getKv(tx, KV_CURSORS, kvKey)
     const before = watermarkOf(kv, ctx.now())

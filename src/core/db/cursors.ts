@@ -38,16 +38,19 @@ export async function auditedCursor(db: Db, ns: CursorNamespace): Promise<Audite
 }
 
 /**
+ * The same, held until the transaction ends. Whoever goes on to read or write the operators' kv cursor takes this
+ * first: a run that ends moves both, and between two plain reads it would look like an operator's edit.
+ */
+export async function lockCursor(tx: Db, ns: CursorNamespace): Promise<AuditedCursor | null> {
+  return row(tx, 'cursor_lock', `${CURSOR} where ${MINE} for update`, nsValues(ns))
+}
+
+/**
  * Appends the FORWARD event and compares-and-sets the cursor, in the caller's transaction. false: the cursor is
  * there already or further, nothing was written.
  */
 export async function advanceCursor(tx: Db, move: CursorMove): Promise<boolean> {
-  const seen = await row<AuditedCursor>(
-    tx,
-    'cursor_lock',
-    `${CURSOR} where ${MINE} for update`,
-    nsValues(move.namespace),
-  )
+  const seen = await lockCursor(tx, move.namespace)
   if (seen?.instant && seen.instant.getTime() >= Date.parse(move.to)) return false
 
   const version = (seen?.version ?? 0) + 1
