@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto'
 import { cpSync } from 'node:fs'
-import pg from 'pg'
+import type pg from 'pg'
 import type { Context } from '../../src/core/app/context.ts'
 import { registerRepo } from '../../src/core/app/manage-repos.ts'
 import { openPool } from '../../src/core/db/connect.ts'
 import { contextOn, type Wishes, workerName } from '../helpers/context.ts'
-import { freshDatabase, servers } from '../helpers/database.ts'
+import { admin, freshDatabase, servers } from '../helpers/database.ts'
 import { makeRepo, repoAt, type TestRepo, tempFolder } from '../helpers/git-repo.ts'
 import { type Scene, sceneOf } from '../helpers/scene.ts'
 import { onServer } from '../helpers/servers.ts'
@@ -122,14 +122,4 @@ export async function age(copy: Copy): Promise<void> {
     `update ing_task set leased_at = leased_at - interval '1 day', lease_until = now() - interval '1 s', updated_at = clock_timestamp() where status = 'running'`,
   )
   await copy.query(`update scm.sync_locks set locked_at = now() - make_interval(secs => lease_seconds + 1)`)
-}
-
-async function admin(url: string, statement: string): Promise<void> {
-  const client = new pg.Client({ connectionString: onServer(url, 'postgres') })
-  await client.connect()
-  try {
-    await client.query(statement)
-  } finally {
-    await client.end()
-  }
 }

@@ -40,7 +40,7 @@ export async function freshDatabase(
   }
 }
 
-async function admin(url: string, statement: string): Promise<void> {
+export async function admin(url: string, statement: string): Promise<void> {
   const client = new pg.Client({ connectionString: onServer(url, 'postgres') })
   await client.connect()
   try {

@@ -2,7 +2,7 @@ import type { Db } from '../db/connect.ts'
 import { advanceCursor, type CursorNamespace, GLOBAL_KEY, recordBackfill } from '../db/cursors.ts'
 import type { HeldJob } from '../db/jobs.ts'
 import { getKv, swapKv } from '../db/kv.ts'
-import { cursorKvKey, watermarkOf } from '../domain/cursor.ts'
+import { cursorKvKey, sameInstant, watermarkOf } from '../domain/cursor.ts'
 import { type Json, sha256 } from '../domain/ledger.ts'
 import type { SourceKind } from '../domain/repo.ts'
 import type { Tally } from '../domain/tally.ts'
@@ -78,8 +78,4 @@ async function moveKvCursor(
   }
   const value = { watermark: to, run_id: String(held.runId), updated_at: ctx.now().toISOString() }
   return (await swapKv(tx, KV_CURSORS, key, seen, value)) ? value : (seen as Json)
-}
-
-function sameInstant(a: string | null, b: string | null): boolean {
-  return a === b || (a !== null && b !== null && Date.parse(a) === Date.parse(b))
 }

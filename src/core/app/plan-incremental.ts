@@ -3,7 +3,7 @@ import { advanceCursor, auditedCursor, lockCursor, recordBackfill } from '../db/
 import { cancelJob, newestIncremental } from '../db/jobs.ts'
 import { getKv } from '../db/kv.ts'
 import { insertPlans, type NewPlan, planByKey } from '../db/plans.ts'
-import { type CursorReading, cursorKvKey, readCursor, watermarkOf } from '../domain/cursor.ts'
+import { type CursorReading, cursorKvKey, readCursor, sameInstant, watermarkOf } from '../domain/cursor.ts'
 import { canonical, hashOf, type Json, localised, planKey, sha256, taskKey } from '../domain/ledger.ts'
 import { type JobType, provenanceOf, type Repo, spell } from '../domain/repo.ts'
 import { type Context, underLease } from './context.ts'
@@ -54,7 +54,7 @@ async function planIn(
 
   const newest = await newestIncremental(tx, repo.repoId, jobType)
   if (newest && !['completed', 'cancelled'].includes(newest.status)) {
-    const current = newest.status === 'running' || sameStart(newest.from, cursor.watermark)
+    const current = newest.status === 'running' || sameInstant(newest.from, cursor.watermark)
     if (current) return { jobId: newest.jobId, resumed: true }
     await cancelJob(tx, newest.jobId, 'the cursor was set to another place')
   }
@@ -174,8 +174,4 @@ async function recordEdit(
   }
   if (edit.direction === 'FORWARD') await advanceCursor(tx, move)
   else await recordBackfill(tx, { ...move, from: audited?.value ?? null })
-}
-
-export function sameStart(a: string | null, b: string | null): boolean {
-  return a === b || (a !== null && b !== null && Date.parse(a) === Date.parse(b))
 }

@@ -2,13 +2,13 @@ import { transaction } from '../db/connect.ts'
 import { cancelJob, failJob, type HeldJob } from '../db/jobs.ts'
 import { getKv } from '../db/kv.ts'
 import { repoById } from '../db/repos.ts'
-import { cursorKvKey, readCursor, watermarkOf } from '../domain/cursor.ts'
+import { cursorKvKey, readCursor, sameInstant, watermarkOf } from '../domain/cursor.ts'
 import { SyncError } from '../domain/errors.ts'
 import { type Repo, spell } from '../domain/repo.ts'
 import { type Context, underLease } from './context.ts'
 import { KV_CURSORS } from './land-cursor.ts'
 import { openSource, requireSyncable } from './open-source.ts'
-import { replanIncremental, sameStart } from './plan-incremental.ts'
+import { replanIncremental } from './plan-incremental.ts'
 import { sentence } from './run-incremental.ts'
 import { giveUp, syncJob } from './sync-job.ts'
 
@@ -51,7 +51,7 @@ export async function workJob(ctx: Context, held: HeldJob): Promise<JobDone> {
 /** True when an operator has moved the cursor since the job was planned: it would read from a place nobody means now. */
 async function isStale(ctx: Context, repo: Repo, held: HeldJob): Promise<boolean> {
   const kv = await getKv(ctx.db, KV_CURSORS, cursorKvKey(repo.kind, held.jobType, repo.repoId))
-  return !sameStart(held.spec.window.from, readCursor(watermarkOf(kv, ctx.now()), null).watermark)
+  return !sameInstant(held.spec.window.from, readCursor(watermarkOf(kv, ctx.now()), null).watermark)
 }
 
 /** running → cancelled, and with `replan` the sync that is wanted instead, in one transaction. */

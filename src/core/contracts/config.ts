@@ -922,6 +922,7 @@ const bulk = group('Bulk thresholds (a commit above one counts as bulk)', {
     min: 0,
     max: 1_000_000_000,
     unit: 'paths',
+    planned: true,
     about: 'Changed paths of an SVN revision; more is a branch or an import.',
   }),
   git_total_changes: int({
@@ -943,6 +944,7 @@ const bulk = group('Bulk thresholds (a commit above one counts as bulk)', {
     min: 0,
     max: 1_073_741_824,
     unit: 'bytes',
+    planned: true,
     about: 'Size of a patch; above one MiB its summary is kept instead.',
   }),
 })

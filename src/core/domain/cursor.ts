@@ -75,6 +75,11 @@ export function cursorKvKey(kind: SourceKind, jobType: JobType, repoId: number):
   return `${kind}${middle}_cursor:${repoId}`
 }
 
+/** Two watermarks that say the same in whatever spelling; null is the beginning. */
+export function sameInstant(a: string | null, b: string | null): boolean {
+  return a === b || (a !== null && b !== null && Date.parse(a) === Date.parse(b))
+}
+
 function instantOf(text: string | null): Date | null {
   if (text === null || !/^\d{4}-\d\d-\d\d/.test(text)) return null
   const naive = !/(Z|[+-]\d\d:?\d\d)$/i.test(text)

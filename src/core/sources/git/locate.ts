@@ -9,7 +9,7 @@ export type Scheme = 'https' | 'http' | 'ssh' | 'git'
 const DEFAULT_PORT: Record<Scheme, string> = { https: '443', http: '80', ssh: '22', git: '9418' }
 const CREDENTIALS =
   'leave the user out and set [scm.git] username and password_file, or SCM_GIT_USERNAME and SCM_GIT_PASSWORD'
-const FORMS = 'give a local path, https://host/path, ssh://user@host/path or user@host:path'
+const FORMS = 'give a local path, https://host/path, ssh://host/path or user@host:path'
 
 /**
  * The canonical locator: an absolute real path, or `scheme://[user@]host[:port]/path`. What git would take for an
@@ -75,7 +75,10 @@ function localPath(path: string, typed: string): string {
         cause,
         hint: 'let the worker read the repository',
       })
-    throw new SyncError('not_found', `no such path: ${show(typed)}`, { cause })
+    throw new SyncError('not_found', `no such path: ${show(typed)}`, {
+      hint: 'check the spelling; a number or a bare name is not an address',
+      cause,
+    })
   }
   if (CONTROL.test(real)) throw refuse(`control characters in ${show(real)}`, 'rename the folder')
   // /x and /x/.git are one repository; its name is the folder people see.
