@@ -212,6 +212,7 @@ CREATE TABLE "ing_task" (
 	"status" text DEFAULT 'pending' NOT NULL,
 	"status_code" text GENERATED ALWAYS AS (case status when 'running' then 'RUNNING' when 'completed' then 'SUCCEEDED' when 'dead' then 'FAILED' when 'cancelled' then 'CANCELLED' else 'QUEUED' end) STORED NOT NULL,
 	"scheduled_at" timestamp with time zone DEFAULT now(),
+	"parked_until" timestamp with time zone,
 	"started_at" timestamp with time zone,
 	"finished_at" timestamp with time zone,
 	"attempts" integer DEFAULT 0 NOT NULL,
@@ -440,18 +441,21 @@ CREATE TABLE "scm"."svn_revisions" (
 	CONSTRAINT "ck_svn_visibility" CHECK (visibility in ('full', 'partial', 'none'))
 );
 --> statement-breakpoint
-CREATE INDEX "batch_by_task" ON "ing_task_run_batch" USING btree ("task_id","status_code","committed_at");--> statement-breakpoint
+CREATE INDEX "batch_by_task" ON "ing_task_run_batch" USING btree ("task_id");--> statement-breakpoint
 CREATE INDEX "cursor_event_timeline" ON "ing_cursor_event" USING btree ("provenance_code","operation_code","cursor_key","namespace_scope_code","namespace_key","id");--> statement-breakpoint
 CREATE INDEX "plan_by_request" ON "ing_plan" USING btree ("provenance_code","request_hash","id");--> statement-breakpoint
-CREATE INDEX "plan_status" ON "ing_plan" USING btree ("status_code");--> statement-breakpoint
+CREATE INDEX "plan_by_trigger" ON "ing_plan" USING btree ("schedule_instance_id");--> statement-breakpoint
 CREATE INDEX "run_by_repo" ON "ing_task_run" USING btree ("repo_id","job_type","started_at");--> statement-breakpoint
-CREATE INDEX "run_by_start" ON "ing_task_run" USING btree ("started_at");--> statement-breakpoint
+CREATE INDEX "run_by_start" ON "ing_task_run" USING brin ("started_at");--> statement-breakpoint
 CREATE INDEX "run_running" ON "ing_task_run" USING btree ("last_heartbeat") WHERE status_code = 'RUNNING';--> statement-breakpoint
+CREATE INDEX "run_with_nothing" ON "ing_task_run" USING btree ("finished_at") WHERE status_code = 'SUCCEEDED' and stats->'pages' = '0';--> statement-breakpoint
 CREATE INDEX "idx_sched_src" ON "ing_schedule_instance" USING btree ("scheduler_code","scheduler_job_id","scheduler_log_id");--> statement-breakpoint
 CREATE UNIQUE INDEX "uk_sched_log" ON "ing_schedule_instance" USING btree ("scheduler_code","scheduler_job_id","scheduler_log_id","provenance_code","cursor_key") WHERE scheduler_log_id is not null;--> statement-breakpoint
 CREATE INDEX "task_by_plan" ON "ing_task" USING btree ("plan_id","slice_id");--> statement-breakpoint
 CREATE INDEX "task_by_repo" ON "ing_task" USING btree ("repo_id","job_type","id");--> statement-breakpoint
-CREATE INDEX "task_due_by_lane" ON "ing_task" USING btree ("tenant_id","instance_key","priority","scheduled_at","id") WHERE status in ('pending', 'failed');--> statement-breakpoint
+CREATE INDEX "task_ready_by_lane" ON "ing_task" USING btree ("tenant_id","instance_key","job_type","priority","scheduled_at","id") WHERE status in ('pending', 'failed') and parked_until is null;--> statement-breakpoint
+CREATE INDEX "task_parked" ON "ing_task" USING btree ("parked_until") WHERE status in ('pending', 'failed') and parked_until is not null;--> statement-breakpoint
+CREATE INDEX "task_parked_by_pair" ON "ing_task" USING btree ("repo_id","job_type","priority","id") WHERE status in ('pending', 'failed') and parked_until is not null;--> statement-breakpoint
 CREATE INDEX "task_live_lease" ON "ing_task" USING btree ("lease_until") WHERE status = 'running';--> statement-breakpoint
 CREATE INDEX "task_by_status_age" ON "ing_task" USING btree ("status","updated_at") WHERE status <> 'running';--> statement-breakpoint
 CREATE INDEX "git_commits_by_time" ON "scm"."git_commits" USING btree ("repo_id","ts");--> statement-breakpoint

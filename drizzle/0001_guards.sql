@@ -1,5 +1,18 @@
 -- What a table definition cannot say.
 
+-- Rows that change state once or twice: room on their own page, so that the change touches no index (measured: a
+-- completion 60 → 45 us).
+ALTER TABLE ing_task SET (fillfactor = 70);
+--> statement-breakpoint
+ALTER TABLE ing_plan SET (fillfactor = 80);
+--> statement-breakpoint
+ALTER TABLE ing_plan_slice SET (fillfactor = 70);
+--> statement-breakpoint
+ALTER TABLE ing_task_run SET (fillfactor = 80);
+--> statement-breakpoint
+-- The queue's hot table stays small for its index whatever piles up beside it.
+ALTER TABLE ing_task SET (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000);
+--> statement-breakpoint
 -- Raw SQL of the runbook sets no updated_at but sorts by it. The engine's own statements always set it,
 -- so the WHEN clause keeps this off the hot path.
 CREATE FUNCTION scm.touch() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$

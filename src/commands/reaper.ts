@@ -1,6 +1,7 @@
 import { Flags } from '@oclif/core'
 import { reap } from '../core/app/reap.ts'
 import { BaseCommand } from '../shell/base-command.ts'
+import { addressIn, listenFlag } from '../shell/listen.ts'
 import { reaperText } from '../shell/text/queue.ts'
 
 export default class Reaper extends BaseCommand {
@@ -20,6 +21,10 @@ export default class Reaper extends BaseCommand {
       summary: 'Time jobs and locks keep after their lease, instead of the two configured',
       helpValue: 'SECONDS',
     }),
+    'max-duration-seconds': Flags.integer({
+      summary: 'Longest a run may go without storing a page',
+      helpValue: 'SECONDS',
+    }),
     policy: Flags.option({
       options: ['to_failed', 'to_pending'] as const,
       default: 'to_failed' as const,
@@ -33,6 +38,7 @@ export default class Reaper extends BaseCommand {
       helpValue: 'SECONDS',
     }),
     'dry-run': Flags.boolean({ summary: 'Count what would be recovered, write nothing' }),
+    listen: listenFlag({ dependsOn: ['loop'] }),
   }
 
   private overrides: Record<string, unknown> = {}
@@ -48,7 +54,10 @@ export default class Reaper extends BaseCommand {
       'scm.reaper.interval_seconds': flags['interval-seconds'],
       'scm.reaper.job_grace_seconds': flags['grace-seconds'],
       'scm.reaper.lock_grace_seconds': flags['grace-seconds'],
+      'scm.reaper.run_max_seconds': flags['max-duration-seconds'],
     }
+    if (flags.listen)
+      this.listening = { at: addressIn(flags.listen), restSeconds: ({ scm }) => scm.reaper.interval_seconds }
     const ask = {
       dryRun: flags['dry-run'] ?? false,
       policy: flags.policy,

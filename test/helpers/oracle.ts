@@ -158,7 +158,7 @@ async function runs({ db, repoId }: Question, say: Say) {
     attempts.set(run.job, run.attempt)
 
     const { batches } = run
-    let at = batches[0]?.before
+    let at = batches[0]?.before ?? ''
     say(at !== '' && at !== reached.get(run.job), 'a run starts at a place no run has reached', { ...id, at })
     for (const [i, b] of batches.entries()) {
       const last = i === batches.length - 1

@@ -25,7 +25,12 @@ export function mainLine(held: Pick<HeldJob, 'provenance' | 'jobType'>): CursorN
  * the operators' kv cursor unless somebody edited it since the run was planned. A backfill chunk leaves both alone and
  * records a BACKFILL event in its plan's own namespace.
  */
-export async function landCursor(ctx: Context, tx: Db, held: HeldJob, tally: Tally): Promise<Json> {
+export async function landCursor(
+  ctx: Context,
+  tx: Db,
+  held: HeldJob & { batchId: number },
+  tally: Tally,
+): Promise<Json> {
   const { from, to } = held.spec.window
   const observedMax = tally.newestTs === null ? null : new Date(tally.newestTs * 1000).toISOString()
   const move = {

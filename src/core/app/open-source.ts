@@ -1,6 +1,7 @@
 import { mkdirSync } from 'node:fs'
+import { patiently } from '../db/connect.ts'
 import type { HeldJob } from '../db/jobs.ts'
-import { headsSeenSince, readHeads } from '../db/refs.ts'
+import { headsKnown } from '../db/refs.ts'
 import { SyncError } from '../domain/errors.ts'
 import { type JobType, type Repo, spell } from '../domain/repo.ts'
 import type { Access, Ask, Reading } from '../sources/source.ts'
@@ -44,18 +45,23 @@ export function requireSyncable(ctx: Context, repo: Repo, jobType: JobType): voi
   }
 }
 
-/** The slice of a job, as its source understands it. */
-export async function askOf(ctx: Context, held: Pick<HeldJob, 'mode' | 'repoId' | 'spec'>): Promise<Ask> {
-  const { window, refetch_since: refetch } = held.spec
-  if (held.mode === 'backfill') {
-    return { window: 'time', since: new Date(window.from as string), until: new Date(window.to as string) }
-  }
-  return {
-    window: 'new',
-    known: await readHeads(ctx.db, held.repoId),
-    seen: await headsSeenSince(ctx.db, held.repoId),
-    refetchSince: refetchSince(refetch),
-  }
+type Slice = Pick<HeldJob, 'mode' | 'repoId' | 'spec'>
+
+/** The slices of jobs, as their sources understand them, in one look for all of them. */
+export async function asksOf(ctx: Context, jobs: Slice[]): Promise<Ask[]> {
+  const repoIds = jobs.filter((job) => job.mode !== 'backfill').map((job) => job.repoId)
+  const heads =
+    repoIds.length > 0 ? await patiently(ctx.signal, () => headsKnown(ctx.db, repoIds)) : new Map()
+  return jobs.map(({ mode, repoId, spec: { window, refetch_since: refetch } }) =>
+    mode === 'backfill'
+      ? { window: 'time', since: new Date(window.from as string), until: new Date(window.to as string) }
+      : { window: 'new', ...heads.get(repoId), refetchSince: refetchSince(refetch) },
+  )
+}
+
+export async function askOf(ctx: Context, job: Slice): Promise<Ask> {
+  const [ask] = await asksOf(ctx, [job])
+  return ask as Ask
 }
 
 export function refetchSince(spec: string | undefined): Date | 'beginning' | null {

@@ -1,16 +1,9 @@
 import type { ReaperReport } from '../contracts/reaper.ts'
 import { type Db, transaction } from '../db/connect.ts'
 import { rollUpPlans } from '../db/plans.ts'
-import {
-  cancelJoblessSlices,
-  countReapable,
-  freeReservations,
-  type Pruned,
-  pruneFinished,
-  reapJobs,
-  reapLocks,
-  reapRuns,
-} from '../db/reap.ts'
+import { type Pruned, prunePlans, pruneTriggers } from '../db/prune.ts'
+import { countReapable, freeReservations, reapJobs, reapLocks, reapRuns } from '../db/reap.ts'
+import { SyncError } from '../domain/errors.ts'
 import { type Context, underLease } from './context.ts'
 
 export interface ReapAsk {
@@ -23,8 +16,8 @@ export interface ReapAsk {
 /** Rows of one transaction, and transactions of one kind in one pass: a pass ends, whatever has piled up. */
 const BATCH = 500
 const MOST_BATCHES = 20
-/** Finished work is kept this long; events of the cursor are kept for ever. */
-const RETENTION_DAYS = 30
+/** Finished work is kept a month, a look that found nothing for a day; events of the cursor are kept for ever. */
+const KEPT_HOURS = { long_ago: 30 * 24, with_nothing: 24 }
 
 /**
  * One pass over what dead processes left behind: jobs first, so that runs and locks are judged by what became of
@@ -32,10 +25,11 @@ const RETENTION_DAYS = 30
  */
 export async function reap(ctx: Context, ask: ReapAsk): Promise<ReaperReport> {
   const { job_grace_seconds: jobGrace, lock_grace_seconds: lockGrace } = ctx.config.scm.reaper
+  const runMaxSeconds = ctx.config.scm.reaper.run_max_seconds
   const report = emptyReport(ask)
   if (ask.dryRun) {
-    const found = await countReapable(ctx.db, { jobGrace, lockGrace })
-    for (const kind of ['jobs', 'runs', 'locks', 'reservations', 'slices'] as const)
+    const found = await countReapable(ctx.db, { jobGrace, lockGrace, runMaxSeconds })
+    for (const kind of ['jobs', 'runs', 'locks', 'reservations'] as const)
       report[kind].processed = found[kind]
     return totalled(report)
   }
@@ -47,6 +41,7 @@ export async function reap(ctx: Context, ask: ReapAsk): Promise<ReaperReport> {
     const reaped = await inTransaction(async (tx) => {
       const jobs = await reapJobs(tx, {
         graceSeconds: jobGrace,
+        runMaxSeconds,
         retryDelaySeconds: ask.retryDelaySeconds,
         toPending: ask.policy === 'to_pending',
         limit: BATCH,
@@ -78,18 +73,6 @@ export async function reap(ctx: Context, ask: ReapAsk): Promise<ReaperReport> {
     report.reservations.to_pending += freed
     return freed
   })
-  await inBatches(ctx, report.slices, async () => {
-    const cancelled = await inTransaction(async (tx) => {
-      const slices = await cancelJoblessSlices(tx, { graceSeconds: jobGrace, limit: BATCH })
-      await rollUpPlans(
-        tx,
-        slices.map((s) => s.planId),
-      )
-      return slices.length
-    })
-    report.slices.cancelled += cancelled
-    return cancelled
-  })
   await prune(ctx, report)
 
   const total = totalled(report)
@@ -111,6 +94,8 @@ async function inBatches(
     }
   } catch (error) {
     if (ctx.signal.aborted) return
+    // Gone, read-only, full or locked: no other kind would fare better.
+    if (error instanceof SyncError && error.kind === 'database') throw error
     kind.errors += 1
     ctx.log.error({ err: error }, 'not reaped')
   }
@@ -118,12 +103,15 @@ async function inBatches(
 
 async function prune(ctx: Context, report: ReaperReport): Promise<void> {
   const gone = { processed: 0, errors: 0 }
-  await inBatches(ctx, gone, async () => {
-    const pruned = await pruneFinished(ctx.db, { days: RETENTION_DAYS, limit: BATCH })
-    for (const kind of ['plans', 'jobs', 'runs', 'batches'] satisfies (keyof Pruned)[])
-      report.retention[kind] += pruned[kind]
-    return pruned.plans
-  })
+  for (const ended of ['with_nothing', 'long_ago'] as const) {
+    await inBatches(ctx, gone, async () => {
+      const pruned = await prunePlans(ctx.db, { ended, hours: KEPT_HOURS[ended], limit: BATCH })
+      for (const kind of ['plans', 'jobs', 'runs', 'batches'] satisfies (keyof Pruned)[])
+        report.retention[kind] += pruned[kind]
+      return pruned.plans
+    })
+  }
+  await inBatches(ctx, gone, () => pruneTriggers(ctx.db, { hours: KEPT_HOURS.long_ago, limit: BATCH }))
   report.retention.errors = gone.errors
 }
 
@@ -134,7 +122,6 @@ function emptyReport(ask: ReapAsk): ReaperReport {
     runs: { processed: 0, failed: 0, errors: 0 },
     locks: { processed: 0, released: 0, errors: 0 },
     reservations: { processed: 0, to_pending: 0, errors: 0 },
-    slices: { processed: 0, cancelled: 0, errors: 0 },
     retention: { plans: 0, jobs: 0, runs: 0, batches: 0, errors: 0 },
     total_processed: 0,
     total_errors: 0,
@@ -144,7 +131,7 @@ function emptyReport(ask: ReapAsk): ReaperReport {
 }
 
 function totalled(r: ReaperReport): ReaperReport {
-  const kinds = [r.jobs, r.runs, r.locks, r.reservations, r.slices]
+  const kinds = [r.jobs, r.runs, r.locks, r.reservations]
   const errors = kinds.reduce((n, k) => n + k.errors, r.retention.errors)
   return {
     ...r,

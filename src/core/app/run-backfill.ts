@@ -9,7 +9,8 @@ import type { Reading } from '../sources/source.ts'
 import type { Context } from './context.ts'
 import { findRepo } from './find-repo.ts'
 import { holdJob } from './hold-job.ts'
-import { openSource, requireSyncable } from './open-source.ts'
+import { type Holder, makeHolder } from './holder.ts'
+import { askOf, openSource, requireSyncable } from './open-source.ts'
 import { planBackfill } from './plan-backfill.ts'
 import { sentence } from './run-incremental.ts'
 import { syncJob } from './sync-job.ts'
@@ -82,10 +83,13 @@ async function workOff(ctx: Context, repo: Repo, ask: BackfillAsk, plan: PlanRow
     })
   }
 
+  const holder = makeHolder(ctx)
   const results: ChunkResult[] = []
   for (const slice of slices) {
     ctx.progress(`chunk ${slice.sliceNo + 1} of ${slices.length}`)
-    results.push(await workChunk(ctx, repo, ask, { slice, total: slices.length, again, open, refused }))
+    results.push(
+      await workChunk(ctx, holder, repo, ask, { slice, total: slices.length, again, open, refused }),
+    )
   }
   return results
 }
@@ -99,6 +103,7 @@ function lostWhileOpening(signal: AbortSignal): Promise<never> {
 
 async function workChunk(
   ctx: Context,
+  holder: Holder,
   repo: Repo,
   ask: BackfillAsk,
   chunk: {
@@ -142,7 +147,10 @@ async function workChunk(
       waitSeconds: ask.lockWaitSeconds,
     })
     if (!held) return { ...result, ...(await endedElsewhere(ctx, slice.sliceId)) }
-    const report = await syncJob(ctx, repo, held, chunk.open)
+    const report = await syncJob(ctx, repo, held, holder, {
+      open: chunk.open,
+      ask: () => askOf(ctx, held),
+    })
     const status = report.error?.kind === 'cancelled' ? 'cancelled' : report.status
     return {
       ...result,

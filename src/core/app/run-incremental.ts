@@ -5,7 +5,8 @@ import type { JobType, Repo } from '../domain/repo.ts'
 import type { Context } from './context.ts'
 import { findRepo } from './find-repo.ts'
 import { holdJob } from './hold-job.ts'
-import { openSource, requireSyncable } from './open-source.ts'
+import { type Holder, makeHolder } from './holder.ts'
+import { askOf, openSource, requireSyncable } from './open-source.ts'
 import { planIncremental } from './plan-incremental.ts'
 import { type JobReport, syncJob } from './sync-job.ts'
 
@@ -24,12 +25,13 @@ export async function runIncremental(ctx: Context, ask: IncrementalAsk): Promise
   const repo = await findRepo(ctx, ask.repo)
   requireSyncable(ctx, repo, ask.job)
 
+  const holder = makeHolder(ctx)
   let resumed = false
   let synced = 0
   let report: JobReport | null
   for (;;) {
     const planned = await planIncremental(ctx, repo, ask.job)
-    report = await workOff(ctx, repo, ask, planned.jobId)
+    report = await workOff(ctx, holder, repo, ask, planned.jobId)
     synced += report?.tally.synced ?? 0
     // What was interrupted ends where upstream stood then, and what another process finished was not ours: once more.
     if (report && (!planned.resumed || report.status === 'failed')) break
@@ -56,6 +58,7 @@ export async function runIncremental(ctx: Context, ask: IncrementalAsk): Promise
 
 async function workOff(
   ctx: Context,
+  holder: Holder,
   repo: Repo,
   ask: IncrementalAsk,
   jobId: number,
@@ -68,7 +71,13 @@ async function workOff(
     again: false,
     waitSeconds: ask.lockWaitSeconds,
   })
-  return held && syncJob(ctx, repo, held, (signal) => openSource(ctx, repo, signal))
+  return (
+    held &&
+    syncJob(ctx, repo, held, holder, {
+      open: (signal) => openSource(ctx, repo, signal),
+      ask: () => askOf(ctx, held),
+    })
+  )
 }
 
 export function sentence(error: SyncError): string {

@@ -1,8 +1,8 @@
 import { type CommitPayload, commitPayload, markUnreachable, upsertCommits } from '../db/commits.ts'
+import { completeJobs } from '../db/complete.ts'
 import { type Db, type Limits, Rollback, transaction } from '../db/connect.ts'
-import { completeJob, type HeldJob, renewLease } from '../db/jobs.ts'
-import { closeBatch } from '../db/pages.ts'
-import { rollUpPlan } from '../db/plans.ts'
+import { type HeldJob, renewLeases } from '../db/jobs.ts'
+import { closeBatch, openBatch } from '../db/pages.ts'
 import { moveHeads } from '../db/refs.ts'
 import { succeededWith } from '../db/runs.ts'
 import { bulkReason } from '../domain/bulk.ts'
@@ -17,6 +17,18 @@ export interface ReadyPage {
   page: Page
   payload: CommitPayload
   counts: PageCounts
+}
+
+/** Where a page comes in its run: the token before it, the batch opened for it, what was done until then. */
+export interface PagePlace {
+  before: string
+  batchId: number | null
+  tally: Tally
+}
+
+export interface StoredPage {
+  tally: Tally
+  nextBatchId: number | null
 }
 
 export function readyPage(ctx: Context, page: Page): ReadyPage {
@@ -39,19 +51,20 @@ export async function storePage(
   ctx: Context,
   held: HeldJob,
   ready: ReadyPage,
-  before: string,
-  tally: Tally,
+  { before, batchId: opened, tally }: PagePlace,
   limits: Limits,
-): Promise<{ tally: Tally; nextBatchId: number | null }> {
+): Promise<StoredPage> {
   const { page, payload, counts } = ready
   const last = page.landing !== undefined
   try {
     return await transaction(ctx.db, limits, async (tx) => {
-      if (!(await renewLease(tx, held))) throw new Rollback('lease lost')
+      const mine = await renewLeases(tx, [held])
+      if (!mine.has(held.jobId)) throw new Rollback('lease lost')
 
-      const synced = await upsertCommits(tx, held, payload)
+      const batchId = opened ?? (await openBatch(tx, held, before))
+      const synced = await upsertCommits(tx, { ...held, batchId }, payload)
       const next = tallied(tally, counts, synced)
-      const { nextBatchId, storedBefore } = await closeBatch(tx, held, {
+      const { nextBatchId, storedBefore } = await closeBatch(tx, held, batchId, {
         beforeToken: before,
         afterToken: page.token,
         records: payload.count,
@@ -66,7 +79,7 @@ export async function storePage(
       // Stored by a commit whose answer was lost: what it wrote counts, not that nothing was left to write.
       if (storedBefore) return { tally: tallied(tally, counts, storedBefore.synced), nextBatchId }
 
-      if (last) await endRun(ctx, tx, held, page, next)
+      if (last) await endRun(ctx, tx, { ...held, batchId }, page, next)
       return { tally: next, nextBatchId }
     })
   } catch (cause) {
@@ -78,12 +91,18 @@ export async function storePage(
   }
 }
 
-async function endRun(ctx: Context, tx: Db, held: HeldJob, page: Page, tally: Tally): Promise<void> {
+async function endRun(
+  ctx: Context,
+  tx: Db,
+  held: HeldJob & { batchId: number },
+  page: Page,
+  tally: Tally,
+): Promise<void> {
   if (page.landing) {
     await markUnreachable(tx, held.repoId, page.landing.unreachable)
     await moveHeads(tx, held, page.landing.refs, page.landing.moves)
   }
   const cursorAfter = await landCursor(ctx, tx, held, tally)
-  await completeJob(tx, held, { stats: statsOf(tally), cursorAfter })
-  await rollUpPlan(tx, held.planId)
+  const ended = await completeJobs(tx, [{ held, stats: statsOf(tally), cursorAfter }])
+  if (!ended.has(held.jobId)) throw new Rollback('lease lost')
 }

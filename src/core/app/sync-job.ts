@@ -1,21 +1,26 @@
 import { transaction } from '../db/connect.ts'
 import { failJob, type HeldJob } from '../db/jobs.ts'
-import { rollUpPlan } from '../db/plans.ts'
+import { rollUpPlans } from '../db/plans.ts'
 import { backoffSeconds } from '../domain/backoff.ts'
+import { cursorKvKey } from '../domain/cursor.ts'
 import { SyncError } from '../domain/errors.ts'
-import type { Repo } from '../domain/repo.ts'
+import type { Repo, SourceKind } from '../domain/repo.ts'
 import { emptyTally, statsOf, type Tally } from '../domain/tally.ts'
-import type { Reading } from '../sources/source.ts'
+import type { Ask, Reading } from '../sources/source.ts'
 import { type Context, underLease } from './context.ts'
-import { keepLease } from './keep-lease.ts'
+import type { Holder } from './holder.ts'
 import { oneAhead } from './one-ahead.ts'
-import { askOf } from './open-source.ts'
-import { readyPage, storePage } from './store-page.ts'
+import { type PagePlace, type ReadyPage, readyPage, type StoredPage, storePage } from './store-page.ts'
 
 export interface JobReport {
   status: 'success' | 'failed'
   tally: Tally
   error: SyncError | null
+}
+
+export interface Upstream {
+  open(signal: AbortSignal): Promise<Reading>
+  ask(): Promise<Ask>
 }
 
 /**
@@ -26,7 +31,8 @@ export async function syncJob(
   ctx: Context,
   repo: Repo,
   held: HeldJob,
-  open: (signal: AbortSignal) => Promise<Reading>,
+  holder: Holder,
+  upstream: Upstream,
 ): Promise<JobReport> {
   const log = ctx.log.child({
     jobId: held.jobId,
@@ -38,15 +44,14 @@ export async function syncJob(
     { mode: held.mode, attempt: held.attempt, resumesAt: held.checkpoint?.token ?? null },
     'run started',
   )
-  const lease = keepLease(ctx, held)
+  const lease = holder.keep(held)
   let tally = emptyTally()
   try {
-    const reading = await open(lease.signal)
-    const ask = await askOf(ctx, held)
+    const [reading, ask] = await Promise.all([upstream.open(lease.signal), upstream.ask()])
     const resume =
       held.checkpoint && held.pinned ? { token: held.checkpoint.token, pinned: held.pinned } : null
 
-    let owned = held
+    let batchId: number | null = null
     let before = resume?.token ?? ''
     for await (const ready of oneAhead(reading.pages(ask, resume), (page) => readyPage(ctx, page))) {
       const { page } = ready
@@ -56,17 +61,15 @@ export async function syncJob(
         before = ''
       }
       lease.signal.throwIfAborted()
-      const stored = await storePage(
-        ctx,
-        owned,
-        ready,
-        before,
-        tally,
-        underLease(ctx, held.leaseSeconds, lease.signal),
-      )
+      if (resume === null && tally.pages === 0 && foundNothing(held, ready)) {
+        await endPoll(holder, held)
+        break
+      }
+      const at: PagePlace = { before, batchId, tally }
+      const stored: StoredPage = await lease.store((limits) => storePage(ctx, held, ready, at, limits))
       tally = stored.tally
       before = page.token
-      if (stored.nextBatchId !== null) owned = { ...owned, batchId: stored.nextBatchId }
+      batchId = stored.nextBatchId
       log.debug({ page: tally.pages, done: page.done, total: page.total }, 'page stored')
       ctx.progress(
         `${repo.locator}  ${page.done.toLocaleString('en')} of ${page.total.toLocaleString('en')} commits`,
@@ -82,6 +85,29 @@ export async function syncJob(
   } finally {
     lease.stop()
   }
+}
+
+/**
+ * An incremental sync from a cursor that stands, nothing to read again, no new commit and no ref that moved: there is no
+ * page to store and no cursor to move. Of ten thousand polls nearly all are this, so they leave a run and no more.
+ */
+function foundNothing({ mode, spec }: HeldJob, { page, payload }: ReadyPage): boolean {
+  const { landing } = page
+  return (
+    mode !== 'backfill' &&
+    spec.window.from !== null &&
+    !spec.refetch_since &&
+    payload.count === 0 &&
+    !!landing &&
+    landing.moves.length === 0 &&
+    landing.unreachable.length === 0
+  )
+}
+
+async function endPoll(holder: Holder, held: HeldJob): Promise<void> {
+  const kvKey = cursorKvKey(held.provenance.split(':')[0] as SourceKind, held.jobType, held.repoId)
+  const mine = await holder.endPoll({ held, stats: statsOf(emptyTally()), cursorAfter: null, kvKey })
+  if (!mine) throw new SyncError('lease_lost', `job ${held.jobId} is no longer ours: not ended`)
 }
 
 /** A lost lease or a stop explains whatever broke because of it. */
@@ -107,7 +133,7 @@ export async function giveUp(
     return await transaction(ctx.db, limits, async (tx) => {
       const status = await failJob(tx, held, {
         retry: error.retry,
-        delaySeconds: error.retry === 'free' ? 0 : backoffSeconds(error.kind, held.attempt),
+        delaySeconds: backoffSeconds(error.kind, held.attempt),
         summary: {
           error_category: error.category,
           error_message: error.message,
@@ -115,7 +141,7 @@ export async function giveUp(
         },
         stats: statsOf(tally),
       })
-      if (status === 'dead') await rollUpPlan(tx, held.planId)
+      if (status === 'dead') await rollUpPlans(tx, [held.planId])
       return status ?? 'taken over'
     })
   } catch {

@@ -1,12 +1,12 @@
+import type { ClaimedJob } from '../db/claim.ts'
 import { transaction } from '../db/connect.ts'
 import { cancelJob, failJob, type HeldJob } from '../db/jobs.ts'
-import { getKv } from '../db/kv.ts'
-import { repoById } from '../db/repos.ts'
-import { cursorKvKey, readCursor, sameInstant, watermarkOf } from '../domain/cursor.ts'
+import { readCursor, sameInstant, watermarkOf } from '../domain/cursor.ts'
 import { SyncError } from '../domain/errors.ts'
 import { type Repo, spell } from '../domain/repo.ts'
+import type { Ask } from '../sources/source.ts'
 import { type Context, underLease } from './context.ts'
-import { KV_CURSORS } from './land-cursor.ts'
+import type { Holder } from './holder.ts'
 import { openSource, requireSyncable } from './open-source.ts'
 import { replanIncremental } from './plan-incremental.ts'
 import { sentence } from './run-incremental.ts'
@@ -19,39 +19,49 @@ export interface JobDone {
 }
 
 /** One claimed job to its end. Never throws: a job that breaks must not take the worker with it. */
-export async function workJob(ctx: Context, held: HeldJob): Promise<JobDone> {
-  let repo: Repo | null = null
+export async function workJob(
+  ctx: Context,
+  held: ClaimedJob,
+  holder: Holder,
+  ask: () => Promise<Ask>,
+): Promise<JobDone> {
+  const { repo } = held
+  if (repo === null)
+    return notBegun(new SyncError('not_found', `repository ${held.repoId} is not registered`))
   try {
     if (ctx.signal.aborted) throw new SyncError('cancelled', 'stopped before the run was begun')
-    repo = await repoById(ctx.db, held.repoId)
-    if (repo === null) throw new SyncError('not_found', `repository ${held.repoId} is not registered`)
     if (!repo.enabled) {
       await putAway(ctx, held, `the syncing of ${spell(repo)} has ended`, null)
       return { outcome: 'cancelled', synced: 0, error: null }
     }
     requireSyncable(ctx, repo, held.jobType)
-    if (held.mode !== 'backfill' && (await isStale(ctx, repo, held))) {
+    if (held.mode !== 'backfill' && isStale(ctx, held)) {
       await putAway(ctx, held, 'the cursor was set to another place', repo)
       return { outcome: 'cancelled', synced: 0, error: null }
     }
   } catch (cause) {
-    const error = asSyncError(cause)
-    ctx.log.warn({ jobId: held.jobId, kind: error.kind, reason: error.message }, 'job not begun')
-    await giveUp(ctx, held, error)
-    return endedBy(error, held, repo, 0)
+    return notBegun(asSyncError(cause))
   }
 
-  const upstream = repo
-  const report = await syncJob(ctx, repo, held, (signal) => openSource(ctx, upstream, signal))
+  const report = await syncJob(ctx, repo, held, holder, {
+    open: (signal) => openSource(ctx, repo, signal),
+    ask,
+  })
   return report.error
-    ? endedBy(report.error, held, repo, report.tally.synced)
+    ? endedBy(report.error, held, report.tally.synced)
     : { outcome: 'completed', synced: report.tally.synced, error: null }
+
+  async function notBegun(error: SyncError): Promise<JobDone> {
+    ctx.log.warn({ jobId: held.jobId, kind: error.kind, reason: error.message }, 'job not begun')
+    await giveUp(ctx, held, error)
+    return endedBy(error, held, 0)
+  }
 }
 
 /** True when an operator has moved the cursor since the job was planned: it would read from a place nobody means now. */
-async function isStale(ctx: Context, repo: Repo, held: HeldJob): Promise<boolean> {
-  const kv = await getKv(ctx.db, KV_CURSORS, cursorKvKey(repo.kind, held.jobType, repo.repoId))
-  return !sameInstant(held.spec.window.from, readCursor(watermarkOf(kv, ctx.now()), null).watermark)
+function isStale(ctx: Context, held: ClaimedJob): boolean {
+  const { watermark } = readCursor(watermarkOf(held.kvCursor, ctx.now()), null)
+  return !sameInstant(held.spec.window.from, watermark)
 }
 
 /** running → cancelled, and with `replan` the sync that is wanted instead, in one transaction. */
@@ -66,9 +76,9 @@ async function putAway(ctx: Context, held: HeldJob, reason: string, replan: Repo
   })
 }
 
-function endedBy(error: SyncError, held: HeldJob, repo: Repo | null, synced: number): JobDone {
-  if (error.retry === 'free') return { outcome: 'released', synced, error: null }
-  const what = `job ${held.jobId} (${repo ? spell(repo) : `repository ${held.repoId}`} ${held.jobType})`
+function endedBy(error: SyncError, held: ClaimedJob, synced: number): JobDone {
+  if (error.retry === 'free' && error.kind !== 'database') return { outcome: 'released', synced, error: null }
+  const what = `job ${held.jobId} (${held.repo ? spell(held.repo) : `repository ${held.repoId}`} ${held.jobType})`
   return { outcome: 'failed', synced, error: `${what}: ${sentence(error)}` }
 }
 

@@ -1,12 +1,15 @@
 import type { WorkerReport } from '../contracts/worker.ts'
-import { claimJobs } from '../db/claim.ts'
+import { type ClaimedJob, claimJobs } from '../db/claim.ts'
+import { patiently } from '../db/connect.ts'
 import { codeOf, isTransient } from '../db/failure.ts'
-import type { HeldJob } from '../db/jobs.ts'
 import { type Ear, listenForJobs } from '../db/wake.ts'
 import { SyncError } from '../domain/errors.ts'
 import { exitCodeOf, sumOf } from '../domain/outcome.ts'
 import type { JobType } from '../domain/repo.ts'
+import type { Ask } from '../sources/source.ts'
 import type { Context } from './context.ts'
+import { makeHolder } from './holder.ts'
+import { asksOf } from './open-source.ts'
 import { type JobDone, workJob } from './work-job.ts'
 
 export interface WorkAsk {
@@ -21,6 +24,8 @@ export interface WorkAsk {
 
 /** Errors kept for the report; the log has all of them. */
 const MOST_ERRORS = 20
+
+const GATHER_MS = 2
 
 const UNIQUE_VIOLATION = '23505'
 
@@ -38,6 +43,7 @@ export async function work(ctx: Context, ask: WorkAsk): Promise<WorkerReport> {
   const served = servedBy(ctx, ask)
   const slots = ask.once ? 1 : served.parallelism
   const inHand = new Set<Promise<void>>()
+  const holder = makeHolder(ctx)
   const bell = makeBell(ctx.signal)
   let ear: Ear | null = null
   let claimed = 0
@@ -48,13 +54,18 @@ export async function work(ctx: Context, ask: WorkAsk): Promise<WorkerReport> {
       if (!ask.once && !ask.drain && !ear?.hears) ear = await listen()
       const free = slots - inHand.size
       const jobs = free > 0 ? await claim(free) : []
-      for (const held of jobs) start(held)
+      const asks = asksOf(ctx, jobs)
+      asks.catch(() => {}) // each job hears of it
+      for (const [n, held] of jobs.entries()) start(held, async () => (await asks)[n] as Ask)
       claimed += jobs.length
 
       const idle = jobs.length === 0 && inHand.size === 0
       if ((ask.once && (claimed > 0 || idle)) || (ask.drain && idle)) break
       // With every slot busy only the end of a job matters; otherwise anything may have become due.
       await bell.rest(inHand.size === slots ? null : pollMs())
+      // Jobs that end at nearly the same time leave their slots to one claim: its fixed cost is that of ten jobs.
+      await new Promise(setImmediate)
+      if (inHand.size > 0) await new Promise((resolve) => setTimeout(resolve, GATHER_MS))
     }
   } finally {
     await Promise.all(inHand)
@@ -83,8 +94,8 @@ export async function work(ctx: Context, ask: WorkAsk): Promise<WorkerReport> {
     exit_code: exitCodeOf(status),
   }
 
-  function start(held: HeldJob): void {
-    const job: Promise<void> = workJob(ctx, held)
+  function start(held: ClaimedJob, asked: () => Promise<Ask>): void {
+    const job: Promise<void> = workJob(ctx, held, holder, asked)
       .catch((error): JobDone => {
         // Not even closing it worked: its lease ends it, and the reaper or another worker goes on.
         ctx.log.error({ jobId: held.jobId, err: error }, 'job left to its lease')
@@ -104,10 +115,11 @@ export async function work(ctx: Context, ask: WorkAsk): Promise<WorkerReport> {
     inHand.add(job)
   }
 
-  async function claim(count: number): Promise<HeldJob[]> {
+  async function claim(count: number): Promise<ClaimedJob[]> {
     const { scheduler, worker } = ctx.config.scm
-    try {
-      return await claimJobs(ctx.db, {
+    const ends = ask.once || ask.drain
+    const claimNow = () =>
+      claimJobs(ctx.db, {
         count,
         worker: ctx.worker,
         leaseSeconds: worker.lease_seconds,
@@ -120,14 +132,15 @@ export async function work(ctx: Context, ask: WorkAsk): Promise<WorkerReport> {
           perTenant: scheduler.per_tenant_concurrency,
         },
       })
+    try {
+      // Who ends when nothing is due has to know that nothing is; a loop looks again anyway.
+      return await (ends ? patiently(ctx.signal, claimNow) : claimNow())
     } catch (error) {
+      if (ends && codeOf(error) !== UNIQUE_VIOLATION && !ctx.signal.aborted) throw error
       // The queue is busy, or an enqueue raced us for an active key: nothing was taken, the next look will tell.
-      if (isTransient(error) || codeOf(error) === UNIQUE_VIOLATION) {
+      if (isTransient(error) || codeOf(error) === UNIQUE_VIOLATION)
         ctx.log.debug({ err: error }, 'claim to be tried again')
-        return []
-      }
-      if (ask.once || ask.drain) throw error
-      ctx.log.warn({ err: error }, 'no claim: the database does not answer')
+      else ctx.log.warn({ err: error }, 'no claim: the database does not answer')
       return []
     }
   }
@@ -147,6 +160,10 @@ export async function work(ctx: Context, ask: WorkAsk): Promise<WorkerReport> {
   }
 }
 
+const sourced = (ctx: Context): JobType[] => [
+  ...new Set(Object.values(ctx.sources).flatMap((s) => s.jobTypes)),
+]
+
 /** What this process takes: flags, else its pool, else the worker's own configuration. null = anything. */
 function servedBy(ctx: Context, ask: WorkAsk) {
   const { worker } = ctx.config.scm
@@ -163,7 +180,8 @@ function servedBy(ctx: Context, ask: WorkAsk) {
   const hosts = some(worker.instance_allowlist, pool?.instance_allowlist)
   return {
     parallelism: pool?.parallelism ?? worker.parallelism,
-    jobTypes: some(ask.jobTypes, pool?.job_types),
+    // At least not what no source of this program has.
+    jobTypes: some(ask.jobTypes, pool?.job_types) ?? sourced(ctx),
     instances: hosts?.map((host) => host.toLowerCase()) ?? null,
     tenants: some(worker.tenant_allowlist, pool?.tenant_allowlist),
   }

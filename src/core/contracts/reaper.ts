@@ -6,8 +6,6 @@ export interface ReaperReport {
   locks: { processed: number; released: number; errors: number }
   /** Chunks kept for a runner that is gone, now any worker's. */
   reservations: { processed: number; to_pending: number; errors: number }
-  /** Chunks whose job was deleted by hand. */
-  slices: { processed: number; cancelled: number; errors: number }
   /** What was finished long ago and is gone now; not part of the totals. */
   retention: { plans: number; jobs: number; runs: number; batches: number; errors: number }
   total_processed: number

@@ -1,4 +1,5 @@
 import type pg from 'pg'
+import { JOB_TYPES, type Repo } from '../domain/repo.ts'
 import { rows } from './connect.ts'
 import { HELD, type HeldJob } from './jobs.ts'
 
@@ -13,20 +14,37 @@ export interface Claiming {
   limits: { running: number; perInstance: number; perTenant: number }
 }
 
+/** A held job with what its worker looks at first. */
+export interface ClaimedJob extends HeldJob {
+  /** null: not registered (any more). */
+  repo: Repo | null
+  /** What the operators' kv cursor holds at this moment; null when there is none. */
+  kvCursor: unknown
+}
+
 /**
  * Due jobs → held, up to `count`, in one round trip that is a transaction of its own: never call it inside another
  * one, and least of all beside a completion (measured: deadlocks within seconds). Fair and exact: see scm.claim_jobs.
  */
-export async function claimJobs(pool: pg.Pool, ask: Claiming): Promise<HeldJob[]> {
-  return rows<HeldJob>(
+export async function claimJobs(pool: pg.Pool, ask: Claiming): Promise<ClaimedJob[]> {
+  const askedAt = performance.now()
+  const claimed = await rows<Omit<ClaimedJob, 'askedAt'>>(
     pool,
     'job_claim',
-    `select ${HELD} from scm.claim_jobs($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+    // One look-up a job: joined, ten thousand repositories might be read for one.
+    `select ${HELD},
+            (select jsonb_build_object('repoId', repo_id, 'kind', repo_type, 'locator', url, 'projectKey', project_key,
+                      'instanceKey', instance_key, 'tenantId', tenant_id, 'enabled', enabled)
+               from scm.repos r where r.repo_id = held.repo_id) as repo,
+            (select value_json from logbook.kv where namespace = 'scm.sync' and key = split_part(held.provenance, ':', 1) ||
+               case held.job_type when 'commits' then '' when 'mrs' then '_mr' else '_reviews' end || '_cursor:' || held.repo_id) as "kvCursor"
+       from scm.claim_jobs($1, $2, $3, $4, $5, $6, $7, $8, $9) held`,
     [
       ask.count,
       ask.worker,
       ask.leaseSeconds,
-      ask.jobTypes,
+      // Each is looked for by itself, so that no backlog of another type is walked over.
+      ask.jobTypes ?? JOB_TYPES,
       ask.instances,
       ask.tenants,
       ask.limits.running,
@@ -34,4 +52,5 @@ export async function claimJobs(pool: pg.Pool, ask: Claiming): Promise<HeldJob[]
       ask.limits.perTenant,
     ],
   )
+  return claimed.map((job) => ({ ...job, askedAt }))
 }

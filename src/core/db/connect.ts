@@ -1,6 +1,7 @@
 import pg from 'pg'
 import { SyncError } from '../domain/errors.ts'
-import { isConnectionLoss, isTransient, toSyncError } from './failure.ts'
+import { cancelStatement } from './cancel.ts'
+import { isConnectionLoss, isReadOnly, isTransient, isUnanswered, toSyncError } from './failure.ts'
 
 /** A pool or one client inside a transaction: every function of this room takes either. */
 export type Db = pg.Pool | pg.PoolClient
@@ -18,7 +19,7 @@ export interface PoolOptions {
   dsn: string
   max: number
   applicationName: string
-  /** Server-side limit of one statement; the client gives up a little later and drops the connection. */
+  /** Longest a statement may take; a little later the client gives up, has it cancelled and drops the connection. */
   statementTimeoutMs: number
   onLost?: (error: Error) => void
 }
@@ -38,10 +39,26 @@ export function openPool(o: PoolOptions): pg.Pool {
     types,
   })
   // Without a listener an idle client's loss (server restart, pg_terminate_backend) ends the process.
-  pool.on('error', (error) => o.onLost?.(error))
+  pool.on('error', (error) => o.onLost?.(toSyncError(error)))
   // The same for one that is lent out: whoever has it hears of the loss from its query, and the pool does not listen.
   pool.on('connect', (client) => client.on('error', () => {}))
+  pool.on('release', (error: Error | undefined, client) => {
+    if (isUnanswered(error)) cancelStatement(client)
+  })
+  letGoAtTheEnd(pool)
   return pool
+}
+
+/** A closing connection waits for the server's goodbye; from one that is frozen none comes, and the process would stay. */
+function letGoAtTheEnd(pool: pg.Pool): void {
+  const open = new Set<pg.PoolClient>()
+  pool.on('connect', (client) => open.add(client))
+  pool.on('remove', (client) => open.delete(client))
+  const end = pool.end.bind(pool) as () => Promise<void>
+  pool.end = (async () => {
+    await end()
+    for (const client of open) (client as unknown as { unref: () => void }).unref()
+  }) as typeof pool.end
 }
 
 /** One named statement; parsed and planned once per connection. */
@@ -73,32 +90,40 @@ export interface Limits {
   transactionMs: number
   /** Longest one statement of it may run on the server. */
   statementMs: number
+  /** Committed only before then (ms of performance.now()): what it moves on must not have ended meanwhile. */
+  commitBefore?: number
   signal: AbortSignal
 }
 
 const TRIES = 5
-const LOST_FOR_MS = 60_000
+const PATIENCE_MS = 60_000
 
 /**
- * Runs `work` in one transaction, again from the start when the server asked for it (deadlock, serialization,
- * lock timeout) or the connection broke. After a break nobody knows whether COMMIT arrived, so `work` must find
- * the same end when all of it is there already.
+ * Runs `work` in one transaction, as `patiently` does: from the start, and after a break nobody knows whether COMMIT
+ * arrived, so `work` must find the same end when all of it is there already.
  */
 export async function transaction<T>(
   pool: pg.Pool,
   limits: Limits,
   work: (tx: pg.PoolClient) => Promise<T>,
 ): Promise<T> {
+  return patiently(limits.signal, () => once(pool, limits, work))
+}
+
+/**
+ * Runs what may be done twice, again when the server asked for it (deadlock, serialization, a timeout) or the connection
+ * broke; a connection that was idle may have been dead for hours. For a minute at most, beside the last try itself.
+ */
+export async function patiently<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
   const startedAt = performance.now()
   for (let attempt = 1; ; attempt++) {
     try {
-      return await once(pool, limits, work)
+      return await work()
     } catch (cause) {
-      if (limits.signal.aborted || cause instanceof Rollback) throw cause
-      const lost = isConnectionLoss(cause)
-      const again = lost ? performance.now() - startedAt < LOST_FOR_MS : isTransient(cause) && attempt < TRIES
-      if (!again) throw toSyncError(cause)
-      await pause(Math.min(50 * 2 ** attempt, 2_000) * (0.5 + Math.random() / 2), limits.signal)
+      if (signal.aborted || cause instanceof Rollback) throw cause
+      const again = isConnectionLoss(cause) || ((isTransient(cause) || isReadOnly(cause)) && attempt < TRIES)
+      if (!again || performance.now() - startedAt > PATIENCE_MS) throw toSyncError(cause)
+      await pause(Math.min(50 * 2 ** attempt, 2_000) * (0.5 + Math.random() / 2), signal)
     }
   }
 }
@@ -122,10 +147,13 @@ async function once<T>(pool: pg.Pool, limits: Limits, work: (tx: pg.PoolClient) 
       `begin; set local statement_timeout = ${statementMs}; set local idle_in_transaction_session_timeout = ${ms}; set local lock_timeout = ${ms}`,
     )
     const value = await work(client)
+    if (limits.commitBefore !== undefined && performance.now() > limits.commitBefore)
+      throw new SyncError('lease_lost', 'the transaction took longer than the lease had left')
     await client.query('commit')
     return value
   } catch (cause) {
-    broken = isConnectionLoss(cause) ? (cause as Error) : undefined
+    // One that is read-only may be the way to the wrong server.
+    broken = isConnectionLoss(cause) || isReadOnly(cause) ? (cause as Error) : undefined
     if (!broken) {
       await client.query('rollback').catch((error: Error) => {
         broken = error

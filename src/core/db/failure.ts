@@ -1,9 +1,11 @@
 import { SyncError } from '../domain/errors.ts'
 
-/** SQLSTATEs after which the same transaction may simply be tried again. */
-const TRANSIENT = new Set(['40001', '40P01', '55P03'])
+/** SQLSTATEs after which the same transaction may simply be tried again: it lost to another one, or waited too long. */
+const TRANSIENT = new Set(['40001', '40P01', '55P03', '57014'])
 
-/** The connection is gone or useless: shut down, crashed, in recovery, full, read-only after a failover, idle too long. */
+const READ_ONLY = '25006'
+
+/** The connection is gone or useless: shut down, crashed, in recovery, full, idle too long. */
 const LOST = new Set([
   '57P01',
   '57P02',
@@ -11,7 +13,6 @@ const LOST = new Set([
   '53300',
   '25P03',
   '25P04',
-  '25006',
   '08000',
   '08001',
   '08003',
@@ -35,10 +36,20 @@ export function isTransient(cause: unknown): boolean {
   return TRANSIENT.has(codeOf(cause))
 }
 
+/** A standby after a failover, which another connection may get around, or an operator's wish, which lasts. */
+export function isReadOnly(cause: unknown): boolean {
+  return codeOf(cause) === READ_ONLY
+}
+
 export function isConnectionLoss(cause: unknown): boolean {
   const original = root(cause)
   const code = codeOf(original)
   return LOST.has(code) || LOST_ERRNO.has(code) || (code === '' && LOST_TEXT.test(messageOf(original)))
+}
+
+/** The client stopped waiting: the server may still be at it. */
+export function isUnanswered(cause: unknown): boolean {
+  return cause !== undefined && codeOf(cause) === '' && /^query read timeout/i.test(messageOf(root(cause)))
 }
 
 /** SQLSTATE or errno; '' when there is none. */
@@ -53,15 +64,18 @@ export function toSyncError(cause: unknown): SyncError {
   const code = codeOf(cause)
   const message = messageOf(root(cause)).split('\n')[0] ?? ''
   const kind = isOurMistake(code) ? 'bug' : 'database'
-  return new SyncError(kind, `database: ${message || code || 'no answer'}`, { ...hintFor(code), cause })
+  return new SyncError(kind, `database: ${message || code || 'no answer'}`, {
+    ...hintFor(code, message),
+    cause,
+  })
 }
 
 /** A statement the server cannot make sense of, or data it refuses: nothing an operator or a retry could mend. */
 function isOurMistake(code: string): boolean {
-  return /^(22|23|42)/.test(code) && !['42501', '42P01'].includes(code)
+  return /^(22|23|42|54)/.test(code) && !['42501', '42P01'].includes(code)
 }
 
-function hintFor(code: string): { hint?: string } {
+function hintFor(code: string, message: string): { hint?: string } {
   if (code === 'ECONNREFUSED' || code === 'ENOENT')
     return {
       hint: 'is the server running, and is the DSN right? an embedded one is started by the next command',
@@ -70,9 +84,16 @@ function hintFor(code: string): { hint?: string } {
   if (code === '28P01' || code === '28000') return { hint: 'check user and password of the DSN' }
   if (code === '3D000') return { hint: 'create the database first: CREATE DATABASE …' }
   if (code === '42501') return { hint: 'grant the user of the DSN rights on schemas public, scm and logbook' }
-  if (code === '53100') return { hint: 'the disk of the database server is full' }
-  if (code === '25006') return { hint: 'the server is read-only (a standby after a failover?)' }
+  if (code === '53100') return { hint: 'make room on the disk of the database server' }
+  if (code === '53300')
+    return { hint: 'raise max_connections, or the connection limit of the role, or start fewer workers' }
+  if (code === READ_ONLY)
+    return { hint: 'the server takes no writes; after a failover, let the DSN name the primary' }
+  if (code === '55P03' || code === '57014')
+    return { hint: 'somebody holds a lock, or the server is slow: see pg_stat_activity' }
   if (code === '42P01' || code === '3F000') return { hint: 'run: engram-scm-sync db migrate' }
+  if (/^57P0|^08/.test(code) || LOST_TEXT.test(message))
+    return { hint: 'the server does not answer, or is just starting or stopping: try again when it does' }
   return {}
 }
 

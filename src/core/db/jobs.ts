@@ -1,8 +1,8 @@
 /**
  * The life of a job. Every write of an owner is guarded by the fence it was given, never by the worker's name:
  *
- *   pending | failed, due ──claim──▶ running (a worker, within the limits)
- *   pending | failed | reserved ──hold──▶ running (a person's command, by id) ──complete──▶ completed
+ *   pending | failed, due ──claim──▶ running (a worker, within the limits) ──complete──▶ completed
+ *   pending | failed | reserved ──hold──▶ running (a person's command, by id)
  *   running, lease over ──claim, hold──▶ running (new run, new fence; the old run fails)
  *   running ──fail──▶ failed (due later) | dead (attempts used up, or no use in trying again)
  *   running ──give back──▶ pending (attempt not counted)
@@ -11,6 +11,7 @@
 import type { Json } from '../domain/ledger.ts'
 import type { JobType } from '../domain/repo.ts'
 import { type Db, row, rows } from './connect.ts'
+import { rollUpPlans } from './plans.ts'
 
 /** A job somebody holds: what its owner needs for every later write. */
 export interface HeldJob {
@@ -29,82 +30,67 @@ export interface HeldJob {
   fence: number
   leaseSeconds: number
   runId: number
-  batchId: number
   spec: { window: { from: string | null; to: string | null }; refetch_since?: string }
   /** The last stored page of an earlier, unfinished run; null when there is none. */
   checkpoint: { token: string; pages: number; done: number } | null
   pinned: Record<string, string> | null
+  /** When it was asked for (ms of performance.now()): its first lease counts from then, or a little later. */
+  askedAt: number
 }
 
 /** scm.held_job as HeldJob has it. */
 export const HELD = `job_id as "jobId", plan_id as "planId", slice_id as "sliceId", repo_id as "repoId", job_type as "jobType", mode,
   provenance, operation, expr_hash as "exprHash", schedule_instance_id as "scheduleInstanceId", attempt,
-  max_attempts as "maxAttempts", fence, lease_seconds as "leaseSeconds", run_id as "runId", batch_id as "batchId",
+  max_attempts as "maxAttempts", fence, lease_seconds as "leaseSeconds", run_id as "runId",
   spec, checkpoint, pinned`
 
 /**
- * Takes one job and its (repo, job type) lock, fails whatever run was left behind, opens the next run and its first
- * batch at the place where the last unfinished run stood. null: not in one of `from`, held by a live owner, or the
- * lock is. `deadOwner` is a worker proven gone, whose lease need not be waited for; or the asking worker itself, when
+ * Takes one job and its (repo, job type) lock, fails whatever run was left behind, opens the next run at the place
+ * where the last unfinished one stood. null: not in one of `from`, held by a live owner, or the lock is. `deadOwner` is a worker proven gone, whose lease need not be waited for; or the asking worker itself, when
  * it holds the job and does not know it.
  */
 export async function holdJob(
   db: Db,
   ask: { jobId: number; worker: string; leaseSeconds: number; from: string[]; deadOwner: string | null },
 ): Promise<HeldJob | null> {
-  return row<HeldJob>(
+  const askedAt = performance.now()
+  const held = await row<Omit<HeldJob, 'askedAt'>>(
     db,
     'job_hold',
     `select ${HELD} from scm.hold_jobs(array[$1::bigint], $2, $3, $4, $5)`,
     [ask.jobId, ask.worker, ask.leaseSeconds, ask.from, ask.deadOwner],
   )
+  return held && { ...held, askedAt }
 }
 
 /**
- * Still mine? Locks job, lock and run rows and moves the lease on, also a lapsed one that nobody has taken yet (running
- * limits count live leases, so such an owner comes back on top of them). false: a newer fence holds the job, an operator
- * took the lock away, or the run has ended; the caller must roll back and stop.
+ * Still mine? Locks job, lock and run rows and moves the leases on, of any number of jobs in one statement; answers those
+ * it could. Left out: a newer fence holds the job, an operator took the lock away, the run has ended, or the lease was
+ * over before this came. What is over is lost even if nobody has taken it yet: its place may be, and limits are exact.
  */
-export async function renewLease(db: Db, held: HeldJob): Promise<boolean> {
-  const [found] = await rows<{ held: boolean }>(
+export async function renewLeases(db: Db, held: HeldJob[]): Promise<Set<number>> {
+  const renewed = await rows<{ jobId: number }>(
     db,
     'job_renew',
-    `with job as (
+    // One place decides, so that nothing is moved that is not answered.
+    `with mine as (
+       select t.id, t.lease_until, l.lock_id, r.id as run_id
+         from ing_task t
+         join scm.sync_locks l on l.repo_id = t.repo_id and l.job_type = t.job_type and l.fence = t.fence
+         join ing_task_run r on r.id = t.last_run_id and r.status_code = 'RUNNING'
+        where t.id = any($1) and t.fence = any($2) and t.status = 'running' and t.lease_until > clock_timestamp()
+        order by t.id + 0 for update),
+     -- Asked again with the row in hand: the wait for it may have outlasted the lease.
+     held as materialized (select * from mine where lease_until > clock_timestamp()),
+     job as (
        update ing_task set leased_at = now(), lease_until = now() + make_interval(secs => lease_seconds), updated_at = now()
-        where id = $1 and fence = $2 and status = 'running' returning repo_id, job_type),
-     lock as (
-       update scm.sync_locks l set locked_at = now() from job
-        where l.repo_id = job.repo_id and l.job_type = job.job_type and l.fence = $2 returning 1),
-     run as (
-       update ing_task_run set last_heartbeat = now()
-        where id = $3 and fence = $2 and status_code = 'RUNNING' and exists (select from lock) returning 1)
-     select exists (select from run) as held`,
-    [held.jobId, held.fence, held.runId],
+        where id = any(array(select id from held))),
+     lock as (update scm.sync_locks set locked_at = now() where lock_id = any(array(select lock_id from held))),
+     run as (update ing_task_run set last_heartbeat = now() where id = any(array(select run_id from held)))
+     select id as "jobId" from held`,
+    [held.map((h) => h.jobId), held.map((h) => h.fence)],
   )
-  return found?.held === true
-}
-
-/** running → completed, with its run and slice; the lock is free. The caller has renewed in the same transaction. */
-export async function completeJob(
-  tx: Db,
-  held: HeldJob,
-  end: { stats: Json; cursorAfter: Json },
-): Promise<void> {
-  await rows(
-    tx,
-    'job_complete',
-    `with job as (
-       update ing_task set status = 'completed', finished_at = now(), lease_owner = null, leased_at = null, lease_until = null,
-              active_key = null, error_summary_json = null, updated_at = now()
-        where id = $1 and fence = $2 and status = 'running' returning slice_id, repo_id, job_type),
-     run as (
-       update ing_task_run set status_code = 'SUCCEEDED', finished_at = now(), stats = $4, cursor_after = $5
-        where id = $3 and exists (select from job)),
-     slice as (
-       update ing_plan_slice s set status_code = 'SUCCEEDED', updated_at = now() from job where s.id = job.slice_id)
-     delete from scm.sync_locks l using job where l.repo_id = job.repo_id and l.job_type = job.job_type and l.fence = $2`,
-    [held.jobId, held.fence, held.runId, JSON.stringify(end.stats), JSON.stringify(end.cursorAfter)],
-  )
+  return new Set(renewed.map((r) => r.jobId))
 }
 
 export interface Failing {
@@ -130,10 +116,11 @@ export async function failJob(
           set status = case when $4 = 'free' then 'pending' when $4 = 'never' or attempts >= max_attempts then 'dead' else 'failed' end,
               attempts = case when $4 = 'free' then greatest(0, attempts - 1) else attempts end,
               -- ±20 %: what failed together does not come back together.
-              scheduled_at = now() + make_interval(secs => $5 * (0.8 + 0.4 * random())), error_summary_json = $6,
+              scheduled_at = due.at, parked_until = case when $4 <> 'free' then due.at end, error_summary_json = $6,
               finished_at = case when $4 <> 'free' and ($4 = 'never' or attempts >= max_attempts) then now() end,
               active_key = case when $4 <> 'free' and ($4 = 'never' or attempts >= max_attempts) then null else active_key end,
               lease_owner = null, leased_at = null, lease_until = null, updated_at = now()
+         from (select now() + make_interval(secs => $5 * (0.8 + 0.4 * random())) as at) due
         where id = $1 and fence = $2 and status = 'running'
        returning slice_id, repo_id, job_type, status),
      run as (
@@ -163,19 +150,22 @@ export async function failJob(
 }
 
 /** pending | failed | reserved | dead → cancelled: the plan it belongs to no longer says what is wanted. */
-export async function cancelJob(tx: Db, jobId: number, reason: string): Promise<boolean> {
-  const done = await rows(
+export async function cancelJob(tx: Db, jobId: number, reason: string): Promise<void> {
+  const cancelled = await rows<{ planId: number }>(
     tx,
     'job_cancel',
     `with job as (
        update ing_task set status = 'cancelled', finished_at = now(), active_key = null, updated_at = now(),
               error_summary_json = jsonb_build_object('error_category', 'cancelled', 'error_message', $2::text)
-        where id = $1 and status in ('pending', 'failed', 'reserved', 'dead') returning slice_id, plan_id),
-     slice as (update ing_plan_slice s set status_code = 'CANCELLED', updated_at = now() from job where s.id = job.slice_id)
-     update ing_plan p set status_code = 'FAILED', updated_at = now() from job where p.id = job.plan_id returning 1`,
+        where id = $1 and status in ('pending', 'failed', 'reserved', 'dead') returning slice_id, plan_id)
+     update ing_plan_slice s set status_code = 'CANCELLED', updated_at = now()
+       from job where s.id = job.slice_id returning s.plan_id as "planId"`,
     [jobId, reason],
   )
-  return done.length > 0
+  await rollUpPlans(
+    tx,
+    cancelled.map((c) => c.planId),
+  )
 }
 
 export interface NewestJob {

@@ -16,6 +16,28 @@ export interface StoredPage {
   last: boolean
 }
 
+/** The first batch of a run, RUNNING at the place where it starts; the same one again when it is there already. */
+export async function openBatch(tx: Db, held: HeldJob, beforeToken: string): Promise<number> {
+  const opened = await row<{ id: number }>(
+    tx,
+    'batch_open',
+    `insert into ing_task_run_batch (run_id, task_id, slice_id, plan_id, expr_hash, batch_no, before_token, idempotent_key)
+     values ($1, $2, $3, $4, $5, 1, $6, $7)
+     on conflict (run_id, batch_no) do update set batch_no = excluded.batch_no
+     returning id`,
+    [
+      held.runId,
+      held.jobId,
+      held.sliceId,
+      held.planId,
+      held.exprHash,
+      beforeToken,
+      batchKey(held.runId, beforeToken),
+    ],
+  )
+  return (opened as { id: number }).id
+}
+
 /**
  * Batch RUNNING → SUCCEEDED with its tokens and count, and the next one opened. Returns the next batch's id (null
  * after the last page). A batch found SUCCEEDED with the same token was stored by a commit whose answer was lost:
@@ -24,6 +46,7 @@ export interface StoredPage {
 export async function closeBatch(
   tx: Db,
   held: HeldJob,
+  batchId: number,
   page: StoredPage,
 ): Promise<{ nextBatchId: number | null; storedBefore: StoredPage['stats'] | null }> {
   const stored = await row<{ next: number | null; before: StoredPage['stats'] | null }>(
@@ -46,7 +69,7 @@ export async function closeBatch(
             case when not exists (select from done) then stats end as before
        from ing_task_run_batch where id = $1 and (exists (select from done) or (status_code = 'SUCCEEDED' and after_token = $4))`,
     [
-      held.batchId,
+      batchId,
       held.runId,
       page.beforeToken,
       page.afterToken,
@@ -61,6 +84,6 @@ export async function closeBatch(
       batchKey(held.runId, page.beforeToken),
     ],
   )
-  if (stored === null) throw new Error(`batch ${held.batchId} is neither running nor stored with this token`)
+  if (stored === null) throw new Error(`batch ${batchId} is neither running nor stored with this token`)
   return { nextBatchId: stored.next, storedBefore: stored.before }
 }

@@ -19,7 +19,6 @@ export interface NewSlice {
 }
 
 export interface NewPlan {
-  trigger: Trigger
   planKey: string
   requestHash: string
   provenance: string
@@ -42,72 +41,102 @@ export interface NewPlan {
     tenantId: string
     priority: number
     activeKey: string | null
+    /** Why it is made, for whoever looks at it. */
+    params: Json
   }
 }
 
+export interface PlanMade {
+  planKey: string
+  planId: number
+  scheduleInstanceId: number
+  jobs: number
+  /** The first of them. */
+  jobId: number
+}
+
 /**
- * Nothing → trigger, plan, slices and jobs, for any number of plans in one statement. A plan whose key exists is
- * not written again (its trigger is); a job whose key or active key is taken is left out, so `jobs` tells what is new.
+ * Nothing → one trigger, and the plans, slices and jobs it asks for, any number of them in one statement. Answers
+ * what is new: a plan whose key exists is left out, and one whose job's active key is taken (the trigger is written).
  * Idle workers are woken once, when there is something for them.
  */
-export async function insertPlans(
-  db: Db,
-  plans: NewPlan[],
-): Promise<
-  { planKey: string; planId: number; scheduleInstanceId: number; jobs: number; jobId: number | null }[]
-> {
-  return rows(
+export async function insertPlans(db: Db, trigger: Trigger, plans: NewPlan[]): Promise<PlanMade[]> {
+  const [first] = plans
+  const one = plans.length === 1 && first
+  const made = await rows<PlanMade>(
     db,
     'plan_insert',
-    `with ask as (
-       select x.*, row_number() over () as n from jsonb_to_recordset($1::jsonb) as x(
-         "planKey" text, "requestHash" text, provenance text, operation text, "cursorKey" text, "exprProto" jsonb,
-         "exprProtoHash" text, "windowSpec" jsonb, "windowFrom" timestamptz, "windowTo" timestamptz, strategy text,
-         "sliceParams" jsonb, "updateWatermark" boolean, slices jsonb, job jsonb, trigger jsonb)),
-     instance as (
+    `with instance as (
        insert into ing_schedule_instance (scheduler_code, trigger_type_code, trigger_params, correlation_id,
               provenance_code, cursor_key, provenance_config_snapshot)
-       select trigger->>'schedulerCode', trigger->>'triggerType', trigger->'params', trigger->>'correlationId',
-              provenance, "cursorKey", trigger->'configSnapshot' from ask order by n
-       returning id, provenance_code, cursor_key),
+       values ($3, $4, $5, $6, $7, $8, $9) returning id),
+     ask as materialized (
+       select * from json_to_recordset($1::json) as x(
+         n int, "planKey" text, "requestHash" text, provenance text, operation text, "cursorKey" text, "exprProto" jsonb,
+         "exprProtoHash" text, "windowSpec" jsonb, "windowFrom" timestamptz, "windowTo" timestamptz, strategy text,
+         "sliceParams" jsonb, "updateWatermark" boolean, "repoId" bigint, mode text, status text, "instanceKey" text,
+         "tenantId" text, priority int, "activeKey" text, params jsonb)),
+     free as (
+       select * from ask where "activeKey" is null or not exists (select from ing_task t where t.active_key = ask."activeKey")),
      plan as (
        insert into ing_plan (schedule_instance_id, plan_key, request_hash, provenance_code, operation_code, cursor_key,
               expr_proto_hash, expr_proto_snapshot, window_spec, window_from, window_to, slice_strategy_code,
               slice_params, update_watermark, status_code)
-       select i.id, "planKey", "requestHash", provenance, operation, "cursorKey", "exprProtoHash", "exprProto",
-              "windowSpec", "windowFrom", "windowTo", strategy, "sliceParams", "updateWatermark", 'READY'
-         from ask join instance i on i.provenance_code = ask.provenance and i.cursor_key = ask."cursorKey" order by n
+       select (select id from instance), "planKey", "requestHash", provenance, operation, "cursorKey", "exprProtoHash",
+              "exprProto", "windowSpec", "windowFrom", "windowTo", strategy, "sliceParams", "updateWatermark", 'READY'
+         from free
        on conflict (plan_key) do nothing
-       returning id, plan_key, schedule_instance_id),
-     wanted as (
-       select p.id as plan_id, p.schedule_instance_id, ask.*, s.* from plan p join ask on ask."planKey" = p.plan_key
-        cross join lateral jsonb_to_recordset(ask.slices) as s(no int, signature text, spec jsonb, expr jsonb, "exprHash" text, "taskKey" text)),
+       returning id, plan_key),
+     wanted as materialized (
+       select p.id as plan_id, ask.provenance, ask.operation, ask."cursorKey", ask."repoId", ask.mode, ask.status, ask."instanceKey",
+              ask."tenantId", ask.priority, ask."activeKey", ask.params, s.*
+         from plan p join ask on ask."planKey" = p.plan_key
+         join json_to_recordset($2::json) as s(n int, no int, signature text, spec jsonb, expr jsonb, "exprHash" text, "taskKey" text)
+           on s.n = ask.n),
      slice as (
        insert into ing_plan_slice (plan_id, slice_no, slice_signature_hash, slice_spec, expr_hash, expr_snapshot, status_code)
        select plan_id, no, signature, spec, "exprHash", expr, 'DISPATCHED' from wanted order by plan_id, no
        returning id, plan_id, slice_no),
      task as (
        insert into ing_task (schedule_instance_id, plan_id, slice_id, provenance_code, operation_code, repo_id, job_type,
-              mode, instance_key, tenant_id, idempotent_key, expr_hash, priority, status, scheduled_at, active_key, correlation_id)
-       select w.schedule_instance_id, w.plan_id, s.id, w.provenance, w.operation, (w.job->>'repoId')::bigint, w."cursorKey",
-              w.job->>'mode', w.job->>'instanceKey', w.job->>'tenantId', w."taskKey", w."exprHash", (w.job->>'priority')::int,
-              w.job->>'status', case when w.job->>'status' = 'pending' then now() end, w.job->>'activeKey', w.trigger->>'correlationId'
+              mode, instance_key, tenant_id, params, idempotent_key, expr_hash, priority, status, scheduled_at, active_key, correlation_id)
+       select (select id from instance), w.plan_id, s.id, w.provenance, w.operation, w."repoId", w."cursorKey", w.mode,
+              w."instanceKey", w."tenantId", w.params, w."taskKey", w."exprHash", w.priority, w.status,
+              case when w.status = 'pending' then now() end, w."activeKey", $6
          from wanted w join slice s on s.plan_id = w.plan_id and s.slice_no = w.no order by w.plan_id, w.no
        on conflict do nothing
-       returning id, plan_id, tenant_id, instance_key, status),
-     lane as (
-       insert into scm.lanes (tenant_id, instance_key) select distinct tenant_id, instance_key from task
-       on conflict do nothing)
+       returning id, plan_id, status)
      -- Not a join of plan and task: both look like one row to the planner, and 10,000 would be compared with 10,000.
-     select max(plan_key) as "planKey", plan_id as "planId", max(schedule_instance_id) as "scheduleInstanceId",
+     select max(plan_key) as "planKey", plan_id as "planId", (select id from instance) as "scheduleInstanceId",
             count(job_id)::int as jobs, min(job_id) as "jobId",
             -- Uncorrelated, so once per statement; many notifying transactions would queue for one lock at commit.
             (select pg_notify('scm_jobs', '') where exists (select from task where status = 'pending'))::text as woke
-       from (select id as plan_id, plan_key, schedule_instance_id, null::bigint as job_id from plan
-             union all select plan_id, null, null, id from task) made
+       from (select id as plan_id, plan_key, null::bigint as job_id from plan
+             union all select plan_id, null, id from task) made
       group by plan_id`,
-    [JSON.stringify(plans)],
+    [
+      JSON.stringify(plans.map(({ slices: _, job, ...plan }, n) => ({ n, ...plan, ...job }))),
+      JSON.stringify(plans.flatMap(({ slices }, n) => slices.map((slice) => ({ n, ...slice })))),
+      trigger.schedulerCode,
+      trigger.triggerType,
+      JSON.stringify(trigger.params),
+      trigger.correlationId,
+      // A scan asks for many things at once.
+      one ? one.provenance : '*',
+      one ? one.cursorKey : '*',
+      JSON.stringify(trigger.configSnapshot),
+    ],
   )
+  // Somebody else took the active key in between: what would belong to the job must not wait for it for ever.
+  const jobless = made.filter((m) => m.jobs === 0).map((m) => m.planId)
+  if (jobless.length > 0)
+    await rows(
+      db,
+      'plan_withdraw',
+      `with slice as (delete from ing_plan_slice where plan_id = any($1)) delete from ing_plan where id = any($1)`,
+      [jobless],
+    )
+  return made.filter((m) => m.jobs > 0)
 }
 
 export interface PlanRow {
@@ -183,29 +212,9 @@ export async function planIsComplete(tx: Db, planId: number): Promise<boolean> {
   return found?.status === 'COMPLETED'
 }
 
-/**
- * Slices' ends → the plan's. Two statements: the plan row is locked first, so that of two slices ending at once the
- * later one counts with a snapshot that holds the earlier.
- */
-export async function rollUpPlan(tx: Db, planId: number): Promise<void> {
-  await rollUpPlans(tx, [planId])
-}
-
-/** The same for several; locked in the order of their ids, so that two of us cannot wait for each other. */
+/** Slices' ends → their plans', in the caller's transaction. */
 export async function rollUpPlans(tx: Db, planIds: number[]): Promise<void> {
-  if (planIds.length === 0) return
-  await rows(tx, 'plan_lock', 'select 1 from ing_plan where id = any($1) order by id for update', [planIds])
-  await rows(
-    tx,
-    'plan_roll_up',
-    `update ing_plan p set updated_at = now(), status_code = case
-              when s.open > 0 then 'READY' when s.good = s.n then 'COMPLETED' when s.good > 0 then 'PARTIAL' else 'FAILED' end
-       from (select plan_id, count(*) as n, count(*) filter (where status_code = 'SUCCEEDED') as good,
-                    count(*) filter (where status_code in ('PENDING', 'DISPATCHED', 'EXECUTING')) as open
-               from ing_plan_slice where plan_id = any($1) group by plan_id) s
-      where p.id = s.plan_id`,
-    [planIds],
-  )
+  if (planIds.length > 0) await rows(tx, 'plan_roll_up', 'select scm.roll_up_plans($1)', [planIds])
 }
 
 /** Adds a remark (a gap, a decision) to the plan's own record. */

@@ -12,21 +12,34 @@ export async function readHeads(db: Db, repoId: number): Promise<Record<string, 
   return Object.fromEntries(found.map((r) => [r.name, r.sha]))
 }
 
+export interface HeadsKnown {
+  known: Record<string, string>
+  seen: string[]
+}
+
 /**
- * Heads that runs since the last landed sync were held against: backfills, interrupted syncs. What they stored is not
- * behind any ref of ours, so only this tells that a forced push has left it behind.
+ * The heads of repositories, and those that runs since the last landed sync were held against (backfills, interrupted
+ * syncs). What these stored is not behind any ref of ours, so only this tells that a forced push has left it behind.
  */
-export async function headsSeenSince(db: Db, repoId: number): Promise<string[]> {
-  const found = await rows<{ sha: string }>(
+export async function headsKnown(db: Db, repoIds: number[]): Promise<Map<number, HeadsKnown>> {
+  const found = await rows<{ repoId: number; name: string | null; sha: string }>(
     db,
-    'ref_seen',
-    `select distinct h.value as sha from ing_task_run r cross join lateral jsonb_each_text(r.pinned) h
-      where r.repo_id = $1 and r.job_type = 'commits' and r.pinned is not null
-        and r.id > coalesce((select max(id) from ing_task_run where repo_id = $1 and job_type = 'commits'
+    'ref_known',
+    `select repo_id as "repoId", ref_name as name, sha from scm.git_refs where repo_id = any($1)
+     union all
+     select distinct r.repo_id, null, h.value from ing_task_run r cross join lateral jsonb_each_text(r.pinned) h
+      where r.repo_id = any($1) and r.job_type = 'commits' and r.pinned is not null
+        and r.id > coalesce((select max(id) from ing_task_run landed where landed.repo_id = r.repo_id and job_type = 'commits'
                                 and mode = 'incremental' and status_code = 'SUCCEEDED'), 0)`,
-    [repoId],
+    [repoIds],
   )
-  return found.map((r) => r.sha)
+  const heads = new Map(repoIds.map((id) => [id, { known: {}, seen: [] } as HeadsKnown]))
+  for (const { repoId, name, sha } of found) {
+    const of = heads.get(repoId)
+    if (name === null) of?.seen.push(sha)
+    else if (of) of.known[name] = sha
+  }
+  return heads
 }
 
 /** Moves the heads, in the transaction that stored the last of their commits. */

@@ -1,4 +1,4 @@
-import { type Db, row } from './connect.ts'
+import { type Db, row, rows } from './connect.ts'
 
 /** The `stats` a run succeeded with; null when it has not. */
 export async function succeededWith(db: Db, runId: number): Promise<{ synced_count: number } | null> {
@@ -9,4 +9,15 @@ export async function succeededWith(db: Db, runId: number): Promise<{ synced_cou
     [runId],
   )
   return found?.stats ?? null
+}
+
+/** Those of the runs that have succeeded. */
+export async function runsSucceeded(db: Db, runIds: number[]): Promise<Set<number>> {
+  const found = await rows<{ id: number }>(
+    db,
+    'runs_succeeded',
+    `select id from ing_task_run where id = any($1) and status_code = 'SUCCEEDED'`,
+    [runIds],
+  )
+  return new Set(found.map((f) => f.id))
 }

@@ -7,6 +7,9 @@ const BASE_SECONDS: Partial<Record<FailureKind, number>> = {
   network: 60,
   upstream: 90,
   database: 45,
+  lock_held: 0,
+  lease_lost: 0,
+  cancelled: 0,
 }
 const DEFAULT_SECONDS = 60
 const MOST_SECONDS = 3600

@@ -14,7 +14,8 @@ export const FAILURES = {
   timeout: { retry: 'later', category: 'timeout' },
   network: { retry: 'later', category: 'network' },
   upstream: { retry: 'later', category: 'server_error' },
-  database: { retry: 'later', category: 'connection' },
+  // Not the job's fault: an hour with a full disk must not leave a thousand dead ones behind.
+  database: { retry: 'free', category: 'connection' },
   lock_held: { retry: 'free', category: 'lock_held' },
   lease_lost: { retry: 'free', category: 'lease_lost' },
   cancelled: { retry: 'free', category: 'cancelled' },
@@ -39,7 +40,7 @@ export class SyncError extends Error {
     return FAILURES[this.kind].category
   }
 
-  /** never: dead at once · later: backs off · free: given back, the attempt is not counted. */
+  /** never: dead at once · later: backs off · free: given back (due after its kind's wait), the attempt is not counted. */
   get retry(): 'never' | 'later' | 'free' {
     return FAILURES[this.kind].retry
   }

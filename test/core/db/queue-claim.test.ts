@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { completeJob, failJob, renewLease } from '../../../src/core/db/jobs.ts'
+import { completeJobs } from '../../../src/core/db/complete.ts'
+import { failJob, type HeldJob, renewLeases } from '../../../src/core/db/jobs.ts'
 import { freshDatabase, servers, type TestDatabase } from '../../helpers/database.ts'
 import { claim, expire, jobOf, one, seedJobs, WIDE } from './queue-fixture.ts'
 
-const END = { stats: {}, cursorAfter: null }
+const end = (held: HeldJob) => ({ held, stats: {}, cursorAfter: null })
 const later = {
   retry: 'later' as const,
   delaySeconds: 60,
@@ -24,7 +25,7 @@ describe.each(servers())('claiming on the $name server', ({ url }) => {
 
   const idsOf = (held: { jobId: number }[]) => held.map((h) => h.jobId)
 
-  test('a claimed job is running, with lock, run, batch and one fence for all of them', async () => {
+  test('a claimed job is running, with lock, run and one fence for all of them', async () => {
     const [id] = await seedJobs(db.pool, [{ repo: 7 }])
     const [held] = await claim(db.pool, { leaseSeconds: 120 })
     expect(held).toMatchObject({
@@ -38,9 +39,9 @@ describe.each(servers())('claiming on the $name server', ({ url }) => {
     expect(
       await one(
         db.pool,
-        `select t.status, t.lease_owner, t.active_key, t.fence = r.fence and r.fence = l.fence as fenced, r.status_code as run, b.status_code as batch,
+        `select t.status, t.lease_owner, t.active_key, t.fence = r.fence and r.fence = l.fence as fenced, r.status_code as run,
                 s.status_code as slice, extract(epoch from t.lease_until - t.leased_at)::int as lease
-           from ing_task t join ing_task_run r on r.id = t.last_run_id join ing_task_run_batch b on b.run_id = r.id
+           from ing_task t join ing_task_run r on r.id = t.last_run_id
            join scm.sync_locks l on l.job_id = t.id join ing_plan_slice s on s.id = t.slice_id`,
       ),
     ).toEqual({
@@ -49,7 +50,6 @@ describe.each(servers())('claiming on the $name server', ({ url }) => {
       active_key: '7:commits',
       fenced: true,
       run: 'RUNNING',
-      batch: 'RUNNING',
       slice: 'EXECUTING',
       lease: 120,
     })
@@ -205,8 +205,8 @@ describe.each(servers())('claiming on the $name server', ({ url }) => {
     expect(held).toMatchObject({ jobId: id, attempt: 2 })
     expect(held!.fence).toBeGreaterThan(zombie!.fence)
 
-    expect(await renewLease(db.pool, zombie!)).toBe(false)
-    await completeJob(db.pool, zombie!, END)
+    expect(await renewLeases(db.pool, [zombie!])).toEqual(new Set())
+    expect(await completeJobs(db.pool, [end(zombie!)])).toEqual(new Set())
     expect(await failJob(db.pool, zombie!, later)).toBeNull()
     expect(await jobOf(db.pool, id as number)).toMatchObject({
       status: 'running',
@@ -238,7 +238,7 @@ describe.each(servers())('claiming on the $name server', ({ url }) => {
     await db.pool.query(`update scm.sync_jobs set status = 'pending', attempts = 0 where job_id = $1`, [old])
     const [first] = await claim(db.pool, { count: 5 })
     expect(await claim(db.pool)).toEqual([])
-    await completeJob(db.pool, first!, END)
+    await completeJobs(db.pool, [end(first!)])
     const [next] = await claim(db.pool)
     expect(new Set([first!.jobId, next!.jobId])).toEqual(new Set([old, young]))
   })
@@ -258,10 +258,94 @@ describe.each(servers())('claiming on the $name server', ({ url }) => {
     expect(Math.max(...seconds)).toBeLessThan(72.1)
     expect(new Set(seconds).size).toBeGreaterThan(10)
 
-    await db.pool.query(`update ing_task set scheduled_at = now(), updated_at = clock_timestamp()`)
+    await db.pool.query(
+      `update ing_task set scheduled_at = now(), parked_until = null, updated_at = clock_timestamp()`,
+    )
     const [held] = await claim(db.pool)
     expect(await failJob(db.pool, held!, later)).toBe('dead')
     expect(ids).toContain(held!.jobId)
+  })
+
+  describe('what may not run now is parked', () => {
+    const parked = async () =>
+      (await one(db.pool, 'select count(*) as n from ing_task where parked_until is not null')).n
+
+    test('chunks behind a locked one; each end lets the next in at once', async () => {
+      const ids = await seedJobs(
+        db.pool,
+        Array.from({ length: 120 }, () => ({ repo: 5, mode: 'backfill' })),
+      )
+      const [first] = await claim(db.pool)
+      expect(await claim(db.pool, { count: 8 })).toEqual([])
+      expect(await parked()).toBe(119)
+      expect((await one(db.pool, 'select count(*) as n from scm.lanes')).n).toBe(0)
+
+      let held = first!
+      for (const next of ids.slice(1, 5)) {
+        await completeJobs(db.pool, [end(held)])
+        const [got, ...more] = await claim(db.pool, { count: 8 })
+        expect([got?.jobId, more]).toEqual([next, []])
+        held = got!
+      }
+      await db.pool.query('delete from scm.sync_locks')
+      expect(idsOf(await claim(db.pool, { count: 8 }))).toEqual([ids[5]])
+    })
+
+    test('a paused pair, until the pause is over, taken away or changed', async () => {
+      const ids = await seedJobs(db.pool, [{ repo: 1 }, { repo: 2 }, { repo: 3 }, { repo: 4 }])
+      await db.pool.query(
+        `insert into logbook.kv select 'scm.sync_pauses', n || ':commits', '{"paused_until": 4e9}' from generate_series(1, 3) n`,
+      )
+      expect(idsOf(await claim(db.pool, { count: 9 }))).toEqual([ids[3]])
+      expect(await parked()).toBe(3)
+      await db.pool.query(`delete from logbook.kv where key = '1:commits'`)
+      await db.pool.query(`update logbook.kv set value_json = '{"paused_until": 1}' where key = '2:commits'`)
+      expect(new Set(idsOf(await claim(db.pool, { count: 9 })))).toEqual(new Set(ids.slice(0, 2)))
+      await db.pool.query(
+        `update ing_task set parked_until = now() - interval '1 second', updated_at = clock_timestamp() where parked_until is not null`,
+      )
+      await db.pool.query(`update logbook.kv set value_json = '{"paused_until": 1}'`)
+      expect(idsOf(await claim(db.pool, { count: 9 }))).toEqual([ids[2]])
+    })
+
+    test('a job put off by hand, until that hand says otherwise', async () => {
+      const [id] = await seedJobs(db.pool, [{}])
+      await db.pool.query(`update scm.sync_jobs set not_before = now() + interval '1 day'`)
+      expect(await claim(db.pool)).toEqual([])
+      expect(await parked()).toBe(1)
+      await db.pool.query(`update ing_task set scheduled_at = now(), updated_at = clock_timestamp()`)
+      expect(idsOf(await claim(db.pool))).toEqual([id])
+    })
+
+    test('a dead job set to pending has a lane again, whatever else the statement sets', async () => {
+      const [id] = await seedJobs(db.pool, [{ tenant: 't', instance: 'i', status: 'dead' }])
+      expect(await claim(db.pool)).toEqual([])
+      expect((await one(db.pool, 'select count(*) as n from scm.lanes')).n).toBe(0)
+      await db.pool.query(
+        `update ing_task set status = 'pending', scheduled_at = now(), updated_at = clock_timestamp()`,
+      )
+      expect(idsOf(await claim(db.pool))).toEqual([id])
+    })
+
+    test('two thousand paused pairs at the head cost the claims after the first ones nothing', async () => {
+      const ids = await seedJobs(db.pool, [
+        ...Array.from({ length: 2000 }, (_, n) => ({ repo: n + 1, priority: 1 })),
+        ...Array.from({ length: 4 }, (_, n) => ({ repo: 5000 + n, priority: 900 })),
+      ])
+      await db.pool.query(
+        `insert into logbook.kv select 'scm.sync_pauses', n || ':commits', '{"paused_until": 4e9}' from generate_series(1, 2000) n`,
+      )
+      const got: number[] = []
+      for (let n = 0; n < 5 && got.length === 0; n++) got.push(...idsOf(await claim(db.pool)))
+      expect(got).toEqual([ids[2000]])
+      const explained = await one(
+        db.pool,
+        `explain (analyze, buffers, format json) select * from scm.claim_jobs(1, 'w', 300, '{commits}', null, null, 100, 50, 5)`,
+      )
+      const { Plan: plan } = explained['QUERY PLAN'][0]
+      expect(plan['Actual Rows']).toBe(1)
+      expect(plan['Shared Hit Blocks'] + plan['Shared Read Blocks']).toBeLessThan(300)
+    })
   })
 
   test('limits hold at every instant: 16 connections claim and complete while the counts are sampled', async () => {
@@ -274,7 +358,7 @@ describe.each(servers())('claiming on the $name server', ({ url }) => {
     const claimer = async (n: number) => {
       while (left > 0) {
         const held = await claim(db.pool, { worker: `w${n}`, count: 1 + (n % 3), limits })
-        for (const h of held) await completeJob(db.pool, h, END)
+        await completeJobs(db.pool, held.map(end))
         left -= held.length
       }
     }
@@ -314,7 +398,7 @@ describe.each(servers())('claiming on the $name server', ({ url }) => {
           const { Plan: plan } = explained.rows[0]['QUERY PLAN'][0]
           return plan['Shared Hit Blocks'] + plan['Shared Read Blocks']
         }
-        const claiming = `scm.claim_jobs(1, 'w', 300, null, null, null, 100, 50, 5)`
+        const claiming = `scm.claim_jobs(1, 'w', 300, '{commits,mrs,reviews}', null, null, 100, 50, 5)`
         const holding = (n: number) => `scm.hold_jobs(array[${n}::bigint], 'w', 300, array['pending'], null)`
         if (when === 'plans made when it was empty') {
           await seedJobs(db.pool, [{}])
@@ -347,7 +431,7 @@ describe.each(servers())('claiming on the $name server', ({ url }) => {
         const { id } = await one(db.pool, 'select max(id)::bigint as id from ing_task')
         for (const call of [claiming, holding(id), claiming, holding(id - 1)]) await buffers(call)
 
-        // What a claim writes (lock, run, batch, slice, job and their indexes) is the same however long the queue is.
+        // What a claim writes (lock, run, slice, job and their indexes) is the same however long the queue is.
         const written = await buffers(holding(id - 2))
         const read = (await buffers(claiming)) - written
         expect(read).toBeGreaterThan(0)

@@ -39,8 +39,7 @@ export async function seedJobs(pool: pg.Pool, jobs: SeedJob[]): Promise<number[]
               repeat('0', 64), priority, status, case when status <> 'reserved' then now() + make_interval(secs => due) end, attempts,
               case when mode = 'incremental' and status in ('pending', 'failed', 'running') then repo || ':' || type end
          from ask join plan p on p.plan_key = ask.key join slice s on s.plan_id = p.id order by n
-       returning id, tenant_id, instance_key),
-     lane as (insert into scm.lanes (tenant_id, instance_key) select distinct tenant_id, instance_key from task on conflict do nothing)
+       returning id)
      select id from task order by id`,
     [JSON.stringify(jobs)],
   )
@@ -70,11 +69,13 @@ export async function jobOf(pool: pg.Pool, id: number) {
   return one(pool, 'select * from ing_task where id = $1', [id])
 }
 
-/** The lease of a job, its lock and its run ended so many seconds ago. */
+/** The lease of a job, its lock and its run ended so many seconds ago; what was parked until then is due. */
 export async function expire(pool: pg.Pool, id: number, seconds = 1000): Promise<void> {
   await pool.query(
     `with t as (update ing_task set leased_at = now() - make_interval(secs => lease_seconds + $2), lease_until = now() - make_interval(secs => $2),
             updated_at = clock_timestamp() where id = $1 returning repo_id, job_type, lease_seconds),
+     p as (update ing_task o set parked_until = now(), updated_at = clock_timestamp() from t
+            where o.repo_id = t.repo_id and o.job_type = t.job_type and o.parked_until is not null),
      r as (update ing_task_run set last_heartbeat = now() - make_interval(secs => $2) where task_id = $1 and status_code = 'RUNNING')
      update scm.sync_locks l set locked_at = now() - make_interval(secs => t.lease_seconds + $2) from t
       where l.repo_id = t.repo_id and l.job_type = t.job_type`,

@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { type ReapAsk, reap } from '../../../../src/core/app/reap.ts'
-import { completeJob, failJob, holdJob, renewLease } from '../../../../src/core/db/jobs.ts'
+import { completeJobs } from '../../../../src/core/db/complete.ts'
+import { failJob, holdJob, renewLeases } from '../../../../src/core/db/jobs.ts'
+import { openBatch } from '../../../../src/core/db/pages.ts'
 import { contextOn } from '../../../helpers/context.ts'
 import { freshDatabase, servers, type TestDatabase } from '../../../helpers/database.ts'
 import { claim, expire, jobOf, one, seedJobs } from '../../db/queue-fixture.ts'
@@ -28,7 +30,8 @@ describe.each(servers())('the reaper on the $name server', ({ url }) => {
   }
 
   test('a job whose lease is over waits for its next try; run, batch and lock are closed', async () => {
-    const { id } = await held({ repo: 7 })
+    const { id, job: mine } = await held({ repo: 7 })
+    await openBatch(db.pool, mine, '')
     await expire(db.pool, id, 61)
     expect(await pass()).toMatchObject({
       status: 'success',
@@ -64,10 +67,20 @@ describe.each(servers())('the reaper on the $name server', ({ url }) => {
     const { id, job } = await held()
     await expire(db.pool, id, 50)
     expect(await pass()).toMatchObject({ jobs: { processed: 0 } })
-    await expire(db.pool, id, 500)
-    expect(await renewLease(db.pool, job)).toBe(true)
+    await expire(db.pool, id, -1)
+    expect(await renewLeases(db.pool, [job])).toEqual(new Set([id]))
     expect(await pass()).toMatchObject({ total_processed: 0 })
     expect(await jobOf(db.pool, id)).toMatchObject({ status: 'running', fence: job.fence })
+  })
+
+  test('a lease that is over is not renewed, though nobody has the job yet; it may still be given back', async () => {
+    const { id, job } = await held()
+    await expire(db.pool, id, 1)
+    expect(await renewLeases(db.pool, [job])).toEqual(new Set())
+    expect(await completeJobs(db.pool, [{ held: job, stats: {}, cursorAfter: null }])).toEqual(new Set())
+    const summary = { error_category: 'x', error_message: 'x' }
+    expect(await failJob(db.pool, job, { retry: 'free', delaySeconds: 0, summary })).toBe('pending')
+    expect(await claim(db.pool)).toMatchObject([{ jobId: id, attempt: 1 }])
   })
 
   test('attempts used up: dead, the chunk failed, the plan rolled up, the next sync may be planned', async () => {
@@ -93,8 +106,8 @@ describe.each(servers())('the reaper on the $name server', ({ url }) => {
     const { id, job } = await held()
     await expire(db.pool, id)
     await pass()
-    expect(await renewLease(db.pool, job)).toBe(false)
-    await completeJob(db.pool, job, { stats: {}, cursorAfter: null })
+    expect(await renewLeases(db.pool, [job])).toEqual(new Set())
+    expect(await completeJobs(db.pool, [{ held: job, stats: {}, cursorAfter: null }])).toEqual(new Set())
     expect(
       await failJob(db.pool, job, {
         retry: 'free',
@@ -107,11 +120,10 @@ describe.each(servers())('the reaper on the $name server', ({ url }) => {
 
   test('a page of the owner is open while the reaper looks: the row is passed over', async () => {
     const { id, job } = await held()
-    await expire(db.pool, id)
     const page = await db.pool.connect()
     try {
       await page.query('begin')
-      expect(await renewLease(page, job)).toBe(true)
+      expect(await renewLeases(page, [job])).toEqual(new Set([id]))
       expect(await pass()).toMatchObject({ jobs: { processed: 0, errors: 0 } })
       await page.query('commit')
     } finally {
@@ -148,8 +160,9 @@ describe.each(servers())('the reaper on the $name server', ({ url }) => {
   })
 
   test('a run whose job an operator set to pending fails, the run of a live job does not', async () => {
-    const { id } = await held()
-    await held()
+    const { id, job } = await held()
+    const { job: other } = await held()
+    for (const of of [job, other]) await openBatch(db.pool, of, '')
     await db.pool.query(
       `update scm.sync_jobs set status = 'pending', locked_by = null, locked_at = null where job_id = $1`,
       [id],
@@ -219,9 +232,6 @@ describe.each(servers())('the reaper on the $name server', ({ url }) => {
   test('a chunk whose job was deleted by hand is cancelled and its plan rolled up', async () => {
     const [id] = await seedJobs(db.pool, [{}, {}])
     await db.pool.query('delete from scm.sync_jobs where job_id = $1', [id])
-    expect(await pass()).toMatchObject({ slices: { processed: 0 } })
-    await db.pool.query(`update ing_plan_slice set updated_at = now() - interval '2 minutes'`)
-    expect(await pass()).toMatchObject({ slices: { processed: 1, cancelled: 1 } })
     expect(
       await rowsOf(
         'select p.status_code as plan, s.status_code as slice from ing_plan p join ing_plan_slice s on s.plan_id = p.id order by p.id',
@@ -235,17 +245,18 @@ describe.each(servers())('the reaper on the $name server', ({ url }) => {
   test('what was finished long ago goes, with its runs and batches; dead jobs, young plans and cursor events stay', async () => {
     await seedJobs(db.pool, [{}, {}, {}, {}])
     const jobs = await claim(db.pool, { count: 3 })
-    for (const job of jobs.slice(0, 2)) await completeJob(db.pool, job, { stats: {}, cursorAfter: null })
+    for (const job of jobs.slice(0, 2)) {
+      await openBatch(db.pool, job, '')
+      await completeJobs(db.pool, [{ held: job, stats: {}, cursorAfter: null }])
+    }
     await failJob(db.pool, jobs[2]!, {
       retry: 'never',
       delaySeconds: 0,
       summary: { error_category: 'x', error_message: 'x' },
     })
-    await db.pool.query(
-      `update ing_plan set status_code = 'COMPLETED', updated_at = now() - interval '31 days'`,
-    )
-    await db.pool.query(`update ing_plan set updated_at = now() - interval '29 days' where id = $1`, [
-      jobs[1]!.planId,
+    await db.pool.query(`update ing_task set updated_at = now() - interval '31 days'`)
+    await db.pool.query(`update ing_task set updated_at = now() - interval '29 days' where id = $1`, [
+      jobs[1]!.jobId,
     ])
     await db.pool.query(
       `insert into ing_cursor_event (provenance_code, operation_code, cursor_key, namespace_scope_code, namespace_key, cursor_type_code, new_value,
@@ -263,6 +274,59 @@ describe.each(servers())('the reaper on the $name server', ({ url }) => {
       'pending',
     ])
     expect((await one(db.pool, 'select count(*) as n from ing_cursor_event')).n).toBe(1)
+  })
+
+  test('a look that found nothing goes after a day; one that found something stays, and the last of all', async () => {
+    const looks = []
+    for (const pages of [0, 1, 0, 0]) {
+      await seedJobs(db.pool, [{ repo: 7, mode: 'backfill' }])
+      const [held] = await claim(db.pool)
+      await completeJobs(db.pool, [{ held: held!, stats: { pages }, cursorAfter: null }])
+      looks.push(held!.runId)
+    }
+    const [empty, full, young, last] = looks
+    const kept = async () => (await rowsOf('select id from ing_task_run order by id')).map((r) => r.id)
+    await db.pool.query(
+      `update ing_task_run set finished_at = now() - make_interval(hours => case id when $1 then 23 else 25 end)`,
+      [young],
+    )
+    expect(await pass()).toMatchObject({ retention: { plans: 1, jobs: 1, runs: 1, batches: 0 } })
+    expect(await kept()).toEqual([full, young, last])
+    expect(empty).toBeDefined()
+    await db.pool.query(`update ing_task_run set finished_at = now() - interval '25 hours'`)
+    expect(await pass()).toMatchObject({ retention: { plans: 1 } })
+    expect(await kept()).toEqual([full, last])
+  })
+
+  test('a run that stores nothing is taken from its owner although that renews it; one with a young page is not', async () => {
+    const { id, job } = await held()
+    const { job: busy } = await held()
+    const batch = await openBatch(db.pool, busy, '')
+    await db.pool.query(`update ing_task_run set started_at = now() - interval '2 hours'`)
+    await db.pool.query(
+      `update ing_task_run_batch set status_code = 'SUCCEEDED', after_token = 'x', committed_at = now() - interval '59 minutes' where id = $1`,
+      [batch],
+    )
+    expect(await pass({ dryRun: true })).toMatchObject({ jobs: { processed: 1 } })
+    expect(await pass()).toMatchObject({ jobs: { processed: 1, to_failed: 1 } })
+    expect(await jobOf(db.pool, id)).toMatchObject({
+      status: 'failed',
+      error_summary_json: { error_message: 'Reaped: w1 stored nothing for 3600 s' },
+    })
+    expect(await renewLeases(db.pool, [job, busy])).toEqual(new Set([busy.jobId]))
+  })
+
+  test('a trigger goes when it is old and has no plan any more', async () => {
+    await db.pool.query(
+      `insert into ing_schedule_instance (provenance_code, cursor_key, triggered_at)
+       values ('git:1', 'commits', now() - interval '31 days'), ('git:1', 'commits', now() - interval '31 days'), ('git:1', 'commits', now())`,
+    )
+    await seedJobs(db.pool, [{}])
+    await db.pool.query(
+      'update ing_plan set schedule_instance_id = (select min(id) from ing_schedule_instance)',
+    )
+    await pass()
+    expect((await rowsOf('select id from ing_schedule_instance order by id')).length).toBe(2)
   })
 
   test('a dry run counts and changes nothing', async () => {
