@@ -1,12 +1,15 @@
 import type { JobMade } from '../contracts/scheduler.ts'
 import type { Db } from '../db/connect.ts'
 import { type CursorEdit, recordEdits } from '../db/cursors.ts'
-import { insertPlans } from '../db/plans.ts'
+import { insertPlans, type NewPlan } from '../db/plans.ts'
 import { type PairRow, pausePairs } from '../db/schedule.ts'
 import type { CursorReading } from '../domain/cursor.ts'
-import type { Candidate, Pair } from '../domain/schedule.ts'
+import type { Json } from '../domain/ledger.ts'
+import type { Candidate } from '../domain/places.ts'
+import { bucketPenalty, failureRate, limitedRate, type Pair } from '../domain/schedule.ts'
 import type { Context } from './context.ts'
-import { incrementalPlan } from './plan-incremental.ts'
+import { repairPlan } from './plan-backfill.ts'
+import { incrementalPlan, type PlanFor, triggerOf } from './plan-incremental.ts'
 
 /** A pair as it is judged, with what a plan for it needs. */
 export interface Found {
@@ -15,70 +18,80 @@ export interface Found {
   pair: Pair
 }
 
-/** All plans in one statement; what operators did to the cursors goes to the audit trail beside them. */
-export async function enqueue(
-  ctx: Context,
-  tx: Db,
-  chosen: Candidate[],
-  byPair: Map<Pair, Found>,
-  now: Date,
-): Promise<JobMade[]> {
-  if (chosen.length === 0) return []
-  const asked = chosen.map((candidate) => {
-    const found = byPair.get(candidate.pair) as Found
-    const why = { reason: candidate.reason, cursor_age_seconds: Math.trunc(found.pair.cursorAge ?? -1) }
-    const plan = incrementalPlan(ctx, found.row, found.pair.jobType, found.cursor, now, {
-      status: 'pending',
-      triggerType: 'SCHEDULE',
-      priority: candidate.priority,
-      why,
-    })
-    return { candidate, found, plan }
-  })
-  const rows = new Map(
-    (
-      await insertPlans(
-        tx,
-        asked.map((a) => a.plan),
-      )
-    ).map((r) => [r.planKey, r]),
-  )
+/** A candidate with all that its job needs: `seconds` is the time a repair reads again. */
+export interface Wanted extends Candidate {
+  found: Found
+  seconds: number
+}
 
-  const edits: CursorEdit[] = []
-  const made: JobMade[] = []
-  for (const { candidate, found, plan } of asked) {
-    const row = rows.get(plan.planKey)
-    made.push(shown(candidate, row?.jobId ?? null))
-    if (!row?.jobId || !found.cursor.edit) continue
-    const { audited, auditedVersion } = found.row
-    edits.push({
+interface Scan {
+  now: Date
+  circuit: string
+}
+
+/**
+ * The plans of all in one statement; what operators did to the cursors goes to the audit trail beside them. Answers the
+ * jobs in the order they were chosen.
+ */
+export async function enqueue(ctx: Context, tx: Db, chosen: Wanted[], scan: Scan): Promise<JobMade[]> {
+  if (chosen.length === 0) return []
+  const asked = chosen.map((wanted) => ({ wanted, plan: planFor(wanted, scan) }))
+  const inserted = await insertPlans(
+    tx,
+    triggerOf(ctx, 'SCHEDULE', { phase: 'scan', scheduled_at: scan.now.toISOString() }),
+    asked.map((a) => a.plan),
+  )
+  const made = new Map(inserted.map((row) => [row.planKey, row]))
+
+  const edits = asked.flatMap(({ wanted, plan }) =>
+    wanted.mode === 'incremental' ? editOf(wanted.found, plan, made.get(plan.planKey)) : [],
+  )
+  if (edits.length > 0) await recordEdits(tx, edits)
+  return asked.map(({ wanted, plan }) => shown(wanted, scan, made.get(plan.planKey)?.jobId ?? null))
+}
+
+type Made = Awaited<ReturnType<typeof insertPlans>>[number]
+
+function planFor(wanted: Wanted, scan: Scan): NewPlan {
+  const { row, pair, cursor } = wanted.found
+  const by: PlanFor = {
+    status: 'pending',
+    triggerType: 'SCHEDULE',
+    priority: wanted.priority,
+    why: payloadOf(wanted, scan),
+  }
+  return wanted.mode === 'backfill'
+    ? repairPlan(row, pair.jobType, windowOf(wanted, scan.now), by)
+    : incrementalPlan(row, pair.jobType, cursor, scan.now, by)
+}
+
+function editOf(found: Found, plan: NewPlan, made: Made | undefined): CursorEdit[] {
+  const { cursor, row } = found
+  if (!made?.jobId || !cursor.edit) return []
+  const { audited, auditedVersion } = row
+  return [
+    {
       provenance: plan.provenance,
       cursorKey: plan.cursorKey,
-      direction: found.cursor.edit.direction,
-      reason: found.cursor.edit.reason,
-      to: found.cursor.edit.value,
+      direction: cursor.edit.direction,
+      reason: cursor.edit.reason,
+      to: cursor.edit.value,
       seen: audited === null ? null : { value: audited, version: auditedVersion ?? 0 },
       windowFrom: plan.windowFrom,
       windowTo: plan.windowTo,
-      scheduleInstanceId: row.scheduleInstanceId,
-      planId: row.planId,
+      scheduleInstanceId: made.scheduleInstanceId,
+      planId: made.planId,
       exprHash: plan.exprProtoHash,
-    })
-  }
-  if (edits.length > 0) await recordEdits(tx, edits)
-  return made
+    },
+  ]
 }
 
 /** A spent error budget is a pause with an end, not a repository that is never synced again. */
-export async function rest(
-  ctx: Context,
-  tx: Db,
-  spent: { pair: Pair; failureRate: number }[],
-): Promise<void> {
-  const pauses = spent.map(({ pair, failureRate }) => ({
+export async function rest(ctx: Context, tx: Db, spent: Pair[]): Promise<void> {
+  const pauses = spent.map((pair) => ({
     repoId: pair.repoId,
     jobType: pair.jobType,
-    failureRate,
+    failureRate: failureRate(pair),
     reason: `error_budget_exceeded: ${pair.runs.failed} of the last ${pair.runs.total} runs failed`,
   }))
   await pausePairs(tx, pauses, ctx.config.scm.scheduler.pause_duration_seconds)
@@ -86,17 +99,41 @@ export async function rest(
 
 export const named = (pair: Pair) => ({ repo_id: pair.repoId, job_type: pair.jobType })
 
-export function shown({ pair, priority, reason }: Candidate, jobId: number | null): JobMade {
-  return {
-    ...named(pair),
-    priority,
-    mode: 'incremental',
-    payload_json: {
-      reason,
-      cursor_age_seconds: Math.trunc(pair.cursorAge ?? -1),
-      gitlab_instance: pair.instanceKey || null,
-      tenant_id: pair.tenantId || null,
-    },
-    job_id: jobId,
+export function shown(wanted: Wanted, scan: Scan, jobId: number | null): JobMade {
+  const { pair, priority, mode } = wanted
+  return { ...named(pair), priority, mode, payload_json: payloadOf(wanted, scan), job_id: jobId }
+}
+
+/** Why this job, now and at this priority: kept with it, and printed. */
+function payloadOf(wanted: Wanted, scan: Scan): JobMade['payload_json'] & { [key: string]: Json } {
+  const { pair, reason, mode } = wanted
+  const penalty = bucketPenalty(pair)
+  const payload = {
+    reason,
+    scheduled_at: scan.now.toISOString(),
+    logical_job_type: pair.jobType,
+    gitlab_instance: pair.instanceKey || null,
+    tenant_id: pair.tenantId || null,
+    cursor_age_seconds: Math.trunc(pair.cursorAge ?? -1),
+    failure_rate: failureRate(pair),
+    rate_limit_rate: limitedRate(pair),
+    bucket_paused: penalty?.reason === 'bucket_paused',
+    bucket_pause_remaining_seconds: Math.ceil(Math.max(0, pair.bucket?.pauseLeft ?? 0)),
+    bucket_penalty_reason: penalty?.reason ?? null,
+    bucket_penalty_value: penalty?.value ?? 0,
+    circuit_state: scan.circuit,
   }
+  if (mode === 'incremental') return payload
+  const { since, until } = windowOf(wanted, scan.now)
+  return {
+    ...payload,
+    window_type: 'time',
+    since: since.toISOString(),
+    until: until.toISOString(),
+    update_watermark: false,
+  }
+}
+
+function windowOf({ seconds }: Wanted, now: Date) {
+  return { since: new Date(now.getTime() - Math.ceil(seconds * 1000)), until: now }
 }

@@ -5,6 +5,7 @@ import { canonical, hashOf, type Json, localised, planKey, sha256, taskKey } fro
 import { type JobType, provenanceOf, type Repo, spell } from '../domain/repo.ts'
 import { chunksOf, type TimeWindow, type WindowWish } from '../domain/window.ts'
 import { type Context, underLease } from './context.ts'
+import { type PlanFor, triggerOf } from './plan-incremental.ts'
 
 export interface BackfillAsk {
   repo: Repo
@@ -34,7 +35,7 @@ export async function planBackfill(
     })
     if (unfinished) return { plan: unfinished, resumed: true }
 
-    const made = await insertPlans(tx, [plan])
+    const made = await insertPlans(tx, triggerOf(ctx, 'MANUAL', requestOf(ask)), [plan])
     const found = await planByKey(tx, plan.planKey)
     if (!found) throw new Error(`plan ${plan.planKey} was neither made nor found`)
     return { plan: found, resumed: made.length === 0 }
@@ -68,55 +69,85 @@ export function backfillChunks(ctx: Context, window: TimeWindow): TimeWindow[] {
 }
 
 function backfillPlan(ctx: Context, ask: BackfillAsk): NewPlan {
+  const hours = ctx.config.scm.backfill.chunk_hours
+  return planOf(ask, BY_HAND, {
+    step: `${hours}h`,
+    chunks: backfillChunks(ctx, ask.window),
+    hours,
+    requestHash: hashOf({
+      phase: 'backfill',
+      ...prototypeOf(ask),
+      window: wishOf(ask),
+      hours,
+      watermark: ask.updateWatermark,
+    }),
+  })
+}
+
+const requestOf = (ask: BackfillAsk) => ({
+  phase: 'backfill',
+  repo: spell(ask.repo),
+  job: ask.jobType,
+  window: wishOf(ask),
+})
+
+const wishOf = ({ wish }: BackfillAsk): Json =>
+  Object.fromEntries(Object.entries(wish).filter(([, v]) => v !== undefined)) as Json
+
+const BY_HAND: PlanFor = { status: 'reserved', triggerType: 'MANUAL', priority: 150, why: {} }
+
+/** What tells the repairs of a (repo, job type) from all its other plans. */
+export const repairRequest = (jobType: JobType): string => hashOf({ phase: 'repair', resource: jobType })
+
+/**
+ * The scheduler's own backfill, for any worker: one chunk, however long the window. Chunks would help nobody here: a
+ * retry goes on at the page where the last one ended, while each chunk is one more visit to the upstream.
+ */
+export function repairPlan(repo: Repo, jobType: JobType, window: TimeWindow, by: PlanFor): NewPlan {
+  return planOf({ repo, jobType, window, updateWatermark: false }, by, {
+    step: 'repair',
+    chunks: [window],
+    hours: (window.until.getTime() - window.since.getTime()) / 3_600_000,
+    requestHash: repairRequest(jobType),
+  })
+}
+
+function planOf(
+  ask: Omit<BackfillAsk, 'wish'>,
+  by: PlanFor,
+  request: { step: string; chunks: TimeWindow[]; hours: number; requestHash: string },
+): NewPlan {
   const { repo, jobType, window } = ask
   const provenance = provenanceOf(repo)
   const [from, to] = [window.since.toISOString(), window.until.toISOString()]
-  const proto: Json = { repo: spell(repo), resource: jobType }
-  const hours = ctx.config.scm.backfill.chunk_hours
+  const proto: Json = prototypeOf(ask)
   const key = planKey({
     operation: 'BACKFILL',
     provenance,
     jobType,
     from,
     to,
-    step: `${hours}h`,
+    step: request.step,
     exprHash: hashOf(proto),
   })
-  const wish: Json = Object.fromEntries(Object.entries(ask.wish).filter(([, v]) => v !== undefined)) as Json
 
   return {
-    trigger: {
-      schedulerCode: 'INTERNAL',
-      triggerType: 'MANUAL',
-      params: { phase: 'backfill', repo: spell(repo), job: jobType, window: wish },
-      correlationId: ctx.newId(),
-      configSnapshot: ctx.configSnapshot,
-    },
     planKey: key,
-    requestHash: hashOf({
-      phase: 'backfill',
-      ...(proto as object),
-      window: wish,
-      hours,
-      watermark: ask.updateWatermark,
-    }),
+    requestHash: request.requestHash,
     provenance,
     operation: 'BACKFILL',
     cursorKey: jobType,
     exprProto: proto,
     exprProtoHash: hashOf(proto),
-    windowSpec: { from, to, boundary: { from: 'CLOSED', to: 'OPEN' }, timezone: 'UTC' },
+    windowSpec: timeWindow(from, to),
     windowFrom: from,
     windowTo: to,
     strategy: 'TIME',
-    sliceParams: { step_hours: hours },
+    sliceParams: { step_hours: request.hours },
     updateWatermark: ask.updateWatermark,
-    slices: backfillChunks(ctx, window).map((chunk, no) => {
+    slices: request.chunks.map((chunk, no) => {
       const [since, until] = [chunk.since.toISOString(), chunk.until.toISOString()]
-      const spec: Json = {
-        strategy: 'TIME',
-        window: { from: since, to: until, boundary: { from: 'CLOSED', to: 'OPEN' }, timezone: 'UTC' },
-      }
+      const spec: Json = { strategy: 'TIME', window: timeWindow(since, until) }
       const expr = localised(proto, 'committed_date', since, until)
       const signature = sha256(canonical(spec))
       return {
@@ -137,11 +168,21 @@ function backfillPlan(ctx: Context, ask: BackfillAsk): NewPlan {
     job: {
       repoId: repo.repoId,
       mode: 'backfill',
-      status: 'reserved',
+      status: by.status,
       instanceKey: repo.instanceKey,
       tenantId: repo.tenantId,
-      priority: 150,
+      priority: by.priority,
       activeKey: null,
+      params: by.why,
     },
   }
+}
+
+const prototypeOf = ({ repo, jobType }: Pick<BackfillAsk, 'repo' | 'jobType'>) => ({
+  repo: spell(repo),
+  resource: jobType,
+})
+
+function timeWindow(from: string, to: string): Json {
+  return { from, to, boundary: { from: 'CLOSED', to: 'OPEN' }, timezone: 'UTC' }
 }

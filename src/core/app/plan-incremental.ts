@@ -2,7 +2,7 @@ import { type Db, databaseNow, transaction } from '../db/connect.ts'
 import { advanceCursor, auditedCursor, lockCursor, recordBackfill } from '../db/cursors.ts'
 import { cancelJob, newestIncremental } from '../db/jobs.ts'
 import { getKv } from '../db/kv.ts'
-import { insertPlans, type NewPlan, planByKey } from '../db/plans.ts'
+import { insertPlans, type NewPlan, planByKey, type Trigger } from '../db/plans.ts'
 import { type CursorReading, cursorKvKey, readCursor, sameInstant, watermarkOf } from '../domain/cursor.ts'
 import { canonical, hashOf, type Json, localised, planKey, sha256, taskKey } from '../domain/ledger.ts'
 import { type JobType, provenanceOf, type Repo, spell } from '../domain/repo.ts'
@@ -34,8 +34,23 @@ export interface PlanFor {
   status: 'reserved' | 'pending'
   triggerType: 'MANUAL' | 'SCHEDULE'
   priority: number
-  /** Kept in the trigger's record. */
+  /** Kept with the job. */
   why: { [key: string]: Json }
+}
+
+/** One asking: a person's command, or a scan. Every plan that is made for it names it. */
+export function triggerOf(
+  ctx: Context,
+  triggerType: Trigger['triggerType'],
+  params: { [key: string]: Json },
+): Trigger {
+  return {
+    schedulerCode: 'INTERNAL',
+    triggerType,
+    params,
+    correlationId: ctx.newId(),
+    configSnapshot: ctx.configSnapshot,
+  }
 }
 
 const BY_HAND: PlanFor = { status: 'reserved', triggerType: 'MANUAL', priority: 100, why: {} }
@@ -59,8 +74,9 @@ async function planIn(
     await cancelJob(tx, newest.jobId, 'the cursor was set to another place')
   }
 
-  const plan = incrementalPlan(ctx, repo, jobType, cursor, await databaseNow(tx), wanted)
-  const [made] = await insertPlans(tx, [plan])
+  const plan = incrementalPlan(repo, jobType, cursor, await databaseNow(tx), wanted)
+  const asked = { phase: 'incremental', repo: spell(repo), job: jobType }
+  const [made] = await insertPlans(tx, triggerOf(ctx, wanted.triggerType, asked), [plan])
   const job = await newestIncremental(tx, repo.repoId, jobType)
   if (!made?.jobs || !job) {
     // Another process planned between our look and our insert; its job is the one.
@@ -72,7 +88,6 @@ async function planIn(
 
 /** The plan of one incremental sync: a single slice from the watermark to now. */
 export function incrementalPlan(
-  ctx: Context,
   repo: Repo,
   jobType: JobType,
   cursor: CursorReading,
@@ -85,7 +100,9 @@ export function incrementalPlan(
   const proto: Json = { repo: spell(repo), resource: jobType }
   const window: Json = { from, to, boundary: { from: 'CLOSED', to: 'OPEN' }, timezone: 'UTC' }
   const spec: Json = { strategy: 'SINGLE', window, refetch_since: cursor.refetchSince }
+  const protoHash = hashOf(proto)
   const expr = localised(proto, 'committed_date', from, to)
+  const exprHash = hashOf(expr)
   const key = planKey({
     operation: 'HARVEST',
     provenance,
@@ -93,25 +110,18 @@ export function incrementalPlan(
     from: from ?? '',
     to,
     step: 'single',
-    exprHash: hashOf(proto),
+    exprHash: protoHash,
   })
   const signature = sha256(canonical(spec))
 
   return {
-    trigger: {
-      schedulerCode: 'INTERNAL',
-      triggerType: wanted.triggerType,
-      params: { phase: 'incremental', repo: spell(repo), job: jobType, ...wanted.why },
-      correlationId: ctx.newId(),
-      configSnapshot: ctx.configSnapshot,
-    },
     planKey: key,
     requestHash: hashOf({ phase: 'incremental', ...(proto as object) }),
     provenance,
     operation: 'HARVEST',
     cursorKey: jobType,
     exprProto: proto,
-    exprProtoHash: hashOf(proto),
+    exprProtoHash: protoHash,
     windowSpec: window,
     windowFrom: from,
     windowTo: to,
@@ -124,10 +134,10 @@ export function incrementalPlan(
         signature,
         spec,
         expr,
-        exprHash: hashOf(expr),
+        exprHash,
         taskKey: taskKey({
           sliceSignature: signature,
-          exprHash: hashOf(expr),
+          exprHash,
           operation: 'HARVEST',
           planKey: key,
           params: {},
@@ -142,6 +152,7 @@ export function incrementalPlan(
       tenantId: repo.tenantId,
       priority: wanted.priority,
       activeKey: `${repo.repoId}:${jobType}`,
+      params: wanted.why,
     },
   }
 }

@@ -1,13 +1,15 @@
-import type { SchedulerReport } from '../contracts/scheduler.ts'
+import type { SchedulerReport, SkippedJob } from '../contracts/scheduler.ts'
 import { type Db, transaction } from '../db/connect.ts'
 import { lead, leads, resign } from '../db/leaders.ts'
 import { type PairRow, pairsToJudge, type QueueNow, queueNow, withoutJit } from '../db/schedule.ts'
 import { cursorKvKey, readCursor, watermarkOf } from '../domain/cursor.ts'
 import { SyncError } from '../domain/errors.ts'
+import { type Limits, type Selection, select } from '../domain/places.ts'
 import type { SourceKind } from '../domain/repo.ts'
-import { type Candidate, judge, type Pair, type Policy, type Selection, select } from '../domain/schedule.ts'
+import { judge, type Pair, type Policy, repairOf } from '../domain/schedule.ts'
 import { type Context, underLease } from './context.ts'
-import { enqueue, type Found, named, rest, shown } from './enqueue.ts'
+import { enqueue, type Found, named, rest, shown, type Wanted } from './enqueue.ts'
+import { repairRequest } from './plan-backfill.ts'
 
 export interface TickAsk {
   dryRun: boolean
@@ -53,46 +55,72 @@ export async function stopLeading(ctx: Context): Promise<void> {
 
 async function scan(ctx: Context, tx: Db, queue: QueueNow, ask: TickAsk): Promise<SchedulerReport> {
   const policy = policyOf(ctx)
-  const found = (
-    await pairsToJudge(tx, {
-      kinds: kindsToSync(ctx),
-      cursorAgeThreshold: policy.cursorAgeThreshold,
-      windowSize: ctx.config.scm.scheduler.error_budget_window_size,
-    })
-  ).map((row) => readPair(row, ctx.now()))
+  const pairs = await pairsToJudge(tx, {
+    kinds: kindsToSync(ctx),
+    cursorAgeThreshold: policy.cursorAgeThreshold,
+    windowSize: ctx.config.scm.scheduler.error_budget_window_size,
+    repairAfter: policy.repair.after,
+  })
+  const found = pairs.map((row) => readPair(row, ctx.now()))
 
-  const byPair = new Map(found.map((f) => [f.pair, f]))
-  const candidates: Candidate[] = []
-  const spent: { pair: Pair; failureRate: number }[] = []
-  for (const { pair } of found) {
-    const verdict = judge(pair, policy)
-    if (verdict.due) candidates.push({ pair, ...verdict })
-    else if (verdict.reason === 'error_budget_exceeded')
-      spent.push({ pair, failureRate: verdict.failureRate })
-  }
-  const isOpen = queue.circuit === 'open'
-  const selection: Selection = isOpen ? { chosen: [], skipped: [] } : select(candidates, queue, policy)
+  const { due, repairs, spent } = judged(found, policy)
+  const { chosen, skipped } = placed([...due, ...repairs], queue, limitsOf(ctx))
 
+  const now = { now: queue.now, circuit: circuitOf(queue) }
   const made = ask.dryRun
-    ? selection.chosen.map((c) => shown(c, null))
-    : await enqueue(ctx, tx, selection.chosen, byPair, queue.now)
+    ? chosen.map((wanted) => shown(wanted, now, null))
+    : (await enqueue(ctx, tx, chosen, now)).filter((job) => job.job_id !== null)
   if (!ask.dryRun && spent.length > 0) await rest(ctx, tx, spent)
 
-  const skipped: SchedulerReport['skipped_jobs'] = [
-    ...selection.skipped.map((s) => ({ ...named(s.candidate.pair), reason: s.reason })),
-    ...spent.map((s) => ({ ...named(s.pair), reason: 'error_budget_exceeded' as const })),
-  ]
-  const enqueued = made.filter((job) => job.job_id !== null)
-  ctx.log.info({ scanned: found.length, due: candidates.length, enqueued: enqueued.length }, 'scan done')
+  const passedOver = [...skipped, ...spent.map((pair) => restShown(ctx, pair))]
+  const enqueued = ask.dryRun ? 0 : made.length
+  ctx.log.info({ scanned: found.length, due: due.length, enqueued }, 'scan done')
   return {
     ...empty(queue, ask),
     repos_scanned: new Set(found.map((f) => f.pair.repoId)).size,
-    candidates_selected: candidates.length,
-    jobs_enqueued: enqueued.length,
-    jobs_skipped: skipped.length,
-    enqueued_jobs: ask.dryRun ? made : enqueued,
-    skipped_jobs: skipped.slice(0, MOST_SKIPPED),
+    candidates_selected: due.length,
+    jobs_enqueued: enqueued,
+    jobs_skipped: passedOver.length,
+    enqueued_jobs: made,
+    skipped_jobs: passedOver.slice(0, MOST_SKIPPED),
   }
+}
+
+/** Who is due, what of that wants a repair too, and who has to rest first. */
+function judged(found: Found[], policy: Policy) {
+  const due: Wanted[] = []
+  const repairs: Wanted[] = []
+  const spent: Pair[] = []
+  for (const one of found) {
+    const verdict = judge(one.pair, policy)
+    if (verdict.due) {
+      const { priority, reason } = verdict
+      due.push({ found: one, pair: one.pair, mode: 'incremental', priority, reason, seconds: 0 })
+      const repair = repairOf(one.pair, policy)
+      if (repair) repairs.push({ found: one, pair: one.pair, mode: 'backfill', ...repair })
+    } else if (verdict.reason === 'error_budget_exceeded') spent.push(one.pair)
+  }
+  return { due, repairs, spent }
+}
+
+/** Nothing gets a place while the breaker is open. That a repair got none is not worth a word: nobody asked for it. */
+function placed(wanted: Wanted[], queue: QueueNow, limits: Limits) {
+  if (queue.circuit === 'open') return { chosen: [], skipped: [] }
+  const { chosen, skipped }: Selection<Wanted> = select(wanted, queue, limits)
+  return {
+    chosen,
+    skipped: skipped
+      .filter(({ candidate }) => candidate.mode === 'incremental')
+      .map(({ candidate: { pair }, reason }): SkippedJob => {
+        const whose = reason === 'instance_limit' ? { instance: pair.instanceKey } : { tenant: pair.tenantId }
+        return { ...named(pair), reason, ...whose }
+      }),
+  }
+}
+
+function restShown(ctx: Context, pair: Pair): SkippedJob {
+  const wait_seconds = ctx.config.scm.scheduler.pause_duration_seconds
+  return { ...named(pair), reason: 'error_budget_exceeded', wait_seconds }
 }
 
 function readPair(row: PairRow, now: Date): Found {
@@ -111,9 +139,10 @@ function readPair(row: PairRow, now: Date): Found {
     active: row.active,
     pauseLeft: row.pauseLeft,
     pausedAgo: row.pausedAgo,
+    repaired: row.repaired,
     runs: { total: row.total, failed: row.failed, requests: row.requests, limited: row.limited },
     lastRun: row.lastAgo === null ? null : { failed: row.lastFailed === true, ago: row.lastAgo },
-    bucket: row.bucketFill === null ? null : { paused: row.bucketPaused === true, fill: row.bucketFill },
+    bucket: row.bucketFill === null ? null : { pauseLeft: row.bucketPauseLeft ?? 0, fill: row.bucketFill },
   }
   return { row, cursor, pair }
 }
@@ -125,6 +154,7 @@ function kindsToSync(ctx: Context) {
       kind,
       jobType,
       cursorKey: cursorKvKey(kind as SourceKind, jobType, 0).slice(0, -1),
+      repairRequest: repairRequest(jobType),
     })),
   )
 }
@@ -135,15 +165,25 @@ function policyOf(ctx: Context): Policy {
     cursorAgeThreshold: s.cursor_age_threshold_seconds,
     errorBudgetThreshold: s.error_budget_threshold,
     rateLimitThreshold: s.rate_limit_hit_threshold,
+    repair: { after: s.backfill_repair_window_hours * 3600, atMost: s.max_backfill_window_hours * 3600 },
+    jobTypes: s.mvp_mode_enabled ? s.mvp_job_type_allowlist : null,
+  }
+}
+
+function limitsOf(ctx: Context): Limits {
+  const { scheduler: s } = ctx.config.scm
+  return {
     maxRunning: s.max_running,
     queueDepth: s.global_concurrency,
     perInstance: s.per_instance_concurrency,
     perTenant: s.per_tenant_concurrency,
     maxEnqueue: s.max_enqueue_per_scan,
     fairness: s.enable_tenant_fairness ? { maxPerRound: s.tenant_fairness_max_per_round } : null,
-    jobTypes: s.mvp_mode_enabled ? s.mvp_job_type_allowlist : null,
   }
 }
+
+const circuitOf = ({ circuit }: QueueNow): SchedulerReport['circuit_state'] =>
+  circuit === 'open' || circuit === 'half_open' ? circuit : 'closed'
 
 function empty(queue: QueueNow, ask: TickAsk): SchedulerReport {
   return {
@@ -156,7 +196,7 @@ function empty(queue: QueueNow, ask: TickAsk): SchedulerReport {
     jobs_skipped: 0,
     tenant_paused_count: 0,
     instance_paused_count: 0,
-    circuit_state: queue.circuit === 'open' || queue.circuit === 'half_open' ? queue.circuit : 'closed',
+    circuit_state: circuitOf(queue),
     budget_snapshot: {
       global_running: queue.running,
       global_pending: queue.pending,

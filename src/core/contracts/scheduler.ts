@@ -2,10 +2,44 @@ export interface JobMade {
   repo_id: number
   job_type: string
   priority: number
-  mode: 'incremental'
-  payload_json: { reason: string; [key: string]: unknown }
+  /** backfill: a repair, over the time nobody looked at the repository. */
+  mode: 'incremental' | 'backfill'
+  /** Why this job, now and at this priority; also in the trigger's record. */
+  payload_json: JobReason
   /** null in a dry run, and for a job that another process had made a moment before. */
   job_id: number | null
+}
+
+export interface JobReason {
+  reason: string
+  scheduled_at: string
+  logical_job_type: string
+  gitlab_instance: string | null
+  tenant_id: string | null
+  /** -1 = never synced. */
+  cursor_age_seconds: number
+  failure_rate: number
+  rate_limit_rate: number
+  bucket_paused: boolean
+  bucket_pause_remaining_seconds: number
+  bucket_penalty_reason: string | null
+  bucket_penalty_value: number
+  circuit_state: string
+  /** The rest only of a repair. */
+  window_type?: 'time'
+  since?: string
+  until?: string
+  update_watermark?: false
+}
+
+export interface SkippedJob {
+  repo_id: number
+  job_type: string
+  reason: 'instance_limit' | 'tenant_limit' | 'error_budget_exceeded'
+  /** Whose limit it is; of a spent error budget, how long it rests. */
+  instance?: string
+  tenant?: string
+  wait_seconds?: number
 }
 
 /** What `scheduler --json` prints: one line per tick. */
@@ -23,7 +57,7 @@ export interface SchedulerReport {
   tenant_paused_count: number
   instance_paused_count: number
   circuit_state: 'closed' | 'open' | 'half_open'
-  /** Before the tick. */
+  /** Before the tick. What waits is counted by (repo, job type), without those that are paused. */
   budget_snapshot: {
     global_running: number
     global_pending: number
@@ -33,11 +67,7 @@ export interface SchedulerReport {
   }
   errors: string[]
   enqueued_jobs: JobMade[]
-  skipped_jobs: {
-    repo_id: number
-    job_type: string
-    reason: 'instance_limit' | 'tenant_limit' | 'error_budget_exceeded'
-  }[]
+  skipped_jobs: SkippedJob[]
   dry_run: boolean
   iteration?: number
   exit_code: 0 | 1

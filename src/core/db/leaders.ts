@@ -2,7 +2,8 @@ import { type Db, row, rows } from './connect.ts'
 
 /**
  * Leads the duty, or goes on leading it, for so many seconds: free or lapsed → mine, with the next term. null:
- * somebody else leads. The database issues the term, so no clock but its own is trusted.
+ * somebody else leads, and then nothing is written and no lock waited for, however long that leader's scan takes.
+ * The database issues the term, so no clock but its own is trusted.
  */
 export async function lead(
   db: Db,
@@ -12,7 +13,8 @@ export async function lead(
     db,
     'leader_lead',
     `insert into scm.leaders (duty, term, held_by, elected_at, lease_until)
-     values ($1, 1, $2, now(), now() + make_interval(secs => $3))
+     select $1, 1, $2, now(), now() + make_interval(secs => $3)
+      where not exists (select from scm.leaders where duty = $1 and held_by <> $2 and lease_until >= now())
      on conflict (duty) do update
         set term = leaders.term + case when leaders.held_by = excluded.held_by and leaders.lease_until >= now() then 0 else 1 end,
             elected_at = case when leaders.held_by = excluded.held_by and leaders.lease_until >= now()

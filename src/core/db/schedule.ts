@@ -14,31 +14,36 @@ export interface PairRow extends Repo {
   active: boolean
   pauseLeft: number | null
   pausedAgo: number | null
+  repaired: boolean
   total: number
   failed: number
   requests: number
   limited: number
   lastFailed: boolean | null
   lastAgo: number | null
-  bucketPaused: boolean | null
+  bucketPauseLeft: number | null
   bucketFill: number | null
 }
 
-/** A number of seconds an operator may have written by hand, as its distance from now; null when it is no number. */
+/** Seconds from now to a moment somebody may have written by hand: `infinity` is a timestamp too, but cannot be subtracted. */
+const fromNow = (epoch: string) => `greatest(-1e9, least(1e9, ${epoch} - extract(epoch from now())))::float8`
+
+/** The same for a number in a pause; null when it is no number. */
 const distance = (field: string) =>
-  `case when jsonb_typeof(p.value_json->'${field}') = 'number'
-        then greatest(-1e9, least(1e9, (p.value_json->>'${field}')::numeric - extract(epoch from now())))::float8 end`
+  `case when jsonb_typeof(p.value_json->'${field}') = 'number' then ${fromNow(`(p.value_json->>'${field}')::numeric`)} end`
 
 /**
- * Every enabled repository with every job type its kind has. Runs are only counted for what may be due: for ten
- * thousand fresh repositories that would be most of the work.
+ * Every enabled repository with every job type its kind has. Runs and repairs are only looked up for what may be due:
+ * for ten thousand fresh repositories that would be most of the work.
  */
 export async function pairsToJudge(
   db: Db,
   ask: {
-    kinds: { kind: string; jobType: JobType; cursorKey: string }[]
+    kinds: { kind: string; jobType: JobType; cursorKey: string; repairRequest: string }[]
     cursorAgeThreshold: number
     windowSize: number
+    /** Seconds: the age from which a repair is wanted, and the time within which one is enough. */
+    repairAfter: number
   },
 ): Promise<PairRow[]> {
   return rows<PairRow>(
@@ -46,15 +51,17 @@ export async function pairsToJudge(
     'schedule_pairs',
     `select r.repo_id as "repoId", r.repo_type as kind, r.url as locator, r.project_key as "projectKey",
             r.instance_key as "instanceKey", r.tenant_id as "tenantId", r.enabled, k.job_type as "jobType",
-            kv.value_json as cursor, extract(epoch from now() - kv.updated_at)::float8 as "kvAge",
+            kv.value_json as cursor, -${fromNow('extract(epoch from kv.updated_at)')} as "kvAge",
             c.cursor_value as audited, c.normalized_instant as "auditedInstant", c.version as "auditedVersion",
             t.id is not null as active, ${distance('paused_until')} as "pauseLeft", -${distance('paused_at')} as "pausedAgo",
             coalesce(u.total, 0) as total, coalesce(u.failed, 0) as failed, coalesce(u.requests, 0)::float8 as requests,
             coalesce(u.limited, 0)::float8 as limited, u.last_failed as "lastFailed", u.last_ago as "lastAgo",
-            coalesce(b.paused_until > now(), false) as "bucketPaused",
-            least(b.burst, b.tokens + b.rate * extract(epoch from now() - b.updated_at))::float8 / nullif(b.burst, 0) as "bucketFill"
+            coalesce(m.n > 0, false) as repaired,
+            coalesce(${fromNow('extract(epoch from b.paused_until)')}, 0) as "bucketPauseLeft",
+            case when b.burst > 0 then least(b.burst, b.tokens - b.rate * ${fromNow('extract(epoch from b.updated_at)')}) / b.burst
+                 when b.instance_key is not null then 0 end as "bucketFill"
        from scm.repos r
-       join unnest($1::text[], $2::text[], $3::text[]) as k(kind, job_type, cursor_key) on k.kind = r.repo_type
+       join unnest($1::text[], $2::text[], $3::text[], $6::text[]) as k(kind, job_type, cursor_key, repair_request) on k.kind = r.repo_type
        left join logbook.kv kv on kv.namespace = 'scm.sync' and kv.key = k.cursor_key || r.repo_id
        left join ing_cursor c on c.provenance_code = r.repo_type || ':' || r.repo_id and c.operation_code = 'HARVEST'
              and c.cursor_key = k.job_type and c.namespace_scope_code = 'GLOBAL' and c.namespace_key = '${GLOBAL_KEY}'
@@ -72,6 +79,13 @@ export async function pairsToJudge(
                     and t.id is null and (kv.updated_at is null or kv.updated_at <= now() - make_interval(secs => $4)
                                           or kv.value_json->>'watermark' is distinct from c.cursor_value)
                   order by w.started_at desc limit $5) latest) u on true
+       left join lateral (
+         select count(*) as n from (
+           select status_code, created_at from ing_plan
+            where provenance_code = r.repo_type || ':' || r.repo_id and request_hash = k.repair_request
+              and t.id is null and kv.updated_at <= now() - make_interval(secs => $7)
+            order by id desc limit 1) newest
+          where status_code = 'READY' or created_at > now() - make_interval(secs => $7)) m on true
       where r.enabled
       order by r.repo_id, k.job_type`,
     [
@@ -80,6 +94,8 @@ export async function pairsToJudge(
       ask.kinds.map((k) => k.cursorKey),
       ask.cursorAgeThreshold,
       ask.windowSize,
+      ask.kinds.map((k) => k.repairRequest),
+      ask.repairAfter,
     ],
   )
 }
@@ -93,17 +109,28 @@ export interface QueueNow {
   circuit: string | null
 }
 
-/** What waits and runs at this moment, and the global breaker. A runner's own reservations do not count. */
+/**
+ * What waits and runs at this moment, and the global breaker. What waits is counted by (repo, job type), since one job
+ * of it can run at a time: two hundred chunks of one backfill take one place. A paused one takes none, or ten
+ * repositories in maintenance would stop the other ten thousand. A runner's own reservations do not count.
+ */
 export async function queueNow(db: Db): Promise<QueueNow> {
   const found = await row<QueueNow>(
     db,
     'schedule_queue',
-    // Each half by its own partial index: what is finished is a hundred times as much.
-    `with active as materialized (
+    // Each half by an index of its own: what is finished is a hundred times as much.
+    `with paused as (
+       select key from logbook.kv
+        where namespace = 'scm.sync_pauses' and case when jsonb_typeof(value_json->'paused_until') = 'number'
+              then (value_json->>'paused_until')::numeric > extract(epoch from now()) else false end),
+     waiting as (
+       select distinct instance_key, tenant_id, repo_id, job_type from ing_task where status in ('pending', 'failed')),
+     active as materialized (
        select instance_key, tenant_id, count(*) filter (where lease_until > now()) as running, count(*) as n
          from ing_task where status = 'running' group by 1, 2
        union all
-       select instance_key, tenant_id, 0, count(*) from ing_task where status in ('pending', 'failed') group by 1, 2)
+       select instance_key, tenant_id, 0, count(*) from waiting
+        where not exists (select from paused where key = repo_id || ':' || job_type) group by 1, 2)
      select date_trunc('milliseconds', clock_timestamp()) as now, coalesce(sum(running), 0)::int as running,
             coalesce(sum(n - running), 0)::int as pending,
             coalesce((select jsonb_object_agg(instance_key, n) from (

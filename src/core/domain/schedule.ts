@@ -1,4 +1,4 @@
-/** Who is due, how urgent, and who gets one of the few places: decided here, without a clock or a database. */
+/** Who is due, how urgent, and who was out of sight for so long that a repair is wanted: without a clock or a database. */
 import type { JobType } from './repo.ts'
 
 /** One repo and job type as a tick finds it. Every age is in seconds, by the database's clock. */
@@ -7,7 +7,7 @@ export interface Pair {
   jobType: JobType
   instanceKey: string
   tenantId: string
-  /** Since the cursor was last written; null = never synced. */
+  /** Since a sync last ended well, whether or not it found anything; null = never. */
   cursorAge: number | null
   /** An operator has set the cursor to another place and it was not obeyed yet. */
   edited: boolean
@@ -17,44 +17,34 @@ export interface Pair {
   pauseLeft: number | null
   /** Since that pause was made. */
   pausedAgo: number | null
+  /** A repair of it is under way, or was made within the repair window. */
+  repaired: boolean
   /** Its latest finished runs, as many as the error budget looks at. */
   runs: { total: number; failed: number; requests: number; limited: number }
   /** The newest of them. */
   lastRun: { failed: boolean; ago: number } | null
-  /** Requests its upstream host still grants; null = no budget is kept for it. */
-  bucket: { paused: boolean; fill: number } | null
+  /** Requests its upstream host still grants, as a share of all it may; null = no budget is kept for it. */
+  bucket: { pauseLeft: number; fill: number } | null
 }
 
 export interface Policy {
   cursorAgeThreshold: number
   errorBudgetThreshold: number
   rateLimitThreshold: number
-  maxRunning: number
-  queueDepth: number
-  perInstance: number
-  perTenant: number
-  maxEnqueue: number
-  fairness: { maxPerRound: number } | null
+  /** Seconds out of sight after which a repair is wanted, and the most it reads again. */
+  repair: { after: number; atMost: number }
   /** null = all of them. */
   jobTypes: readonly JobType[] | null
-}
-
-/** What waits and runs before the tick. */
-export interface Budget {
-  running: number
-  pending: number
-  byInstance: Record<string, number>
-  byTenant: Record<string, number>
 }
 
 export type Verdict =
   | { due: true; priority: number; reason: string }
   | { due: false; reason: 'active' | 'paused' | 'mvp_mode' | 'within_threshold' }
   /** Its error budget is spent: it rests, and is tried once more after that. */
-  | { due: false; reason: 'error_budget_exceeded'; failureRate: number }
+  | { due: false; reason: 'error_budget_exceeded' }
 
 const WEIGHTS: Record<JobType, number> = { commits: 1, mrs: 2, reviews: 3 }
-/** Beyond a day older is not more urgent. */
+/** Beyond a day older is not more urgent; among equals the older still comes first. */
 const MOST_HOURS = 24
 const LOW_FILL = 0.2
 
@@ -65,24 +55,53 @@ export function judge(pair: Pair, policy: Policy): Verdict {
   const isDue = pair.cursorAge === null || pair.edited || pair.cursorAge >= policy.cursorAgeThreshold
   if (!isDue) return { due: false, reason: 'within_threshold' }
 
-  const failureRate = share(pair.runs.failed, pair.runs.total)
-  const limitedRate = share(pair.runs.limited, pair.runs.requests)
-  const spent = pair.runs.total > 0 && failureRate >= policy.errorBudgetThreshold
+  const spent = pair.runs.total > 0 && failureRate(pair) >= policy.errorBudgetThreshold
   // A last run that went well says more than nine bad ones before it. And a pause made after the last run was
   // served for that failure: now it is tried again, or it would never be.
   const served = pair.pausedAgo !== null && pair.lastRun !== null && pair.pausedAgo <= pair.lastRun.ago
-  if (spent && pair.lastRun?.failed && !served)
-    return { due: false, reason: 'error_budget_exceeded', failureRate }
+  if (spent && pair.lastRun?.failed && !served) return { due: false, reason: 'error_budget_exceeded' }
 
-  const base = WEIGHTS[pair.jobType] * 100
+  const { failed, total, limited, requests } = pair.runs
   const age = ageAdjustment(pair)
-  const limited = limitedRate >= policy.rateLimitThreshold && pair.runs.requests > 0 ? 50 : 0
-  const troubled = Math.trunc(failureRate * 100) + Math.trunc(limitedRate * 200)
+  const throttled = requests > 0 && limitedRate(pair) >= policy.rateLimitThreshold ? 50 : 0
   return {
     due: true,
-    priority: base + age.adjustment + limited + troubled + bucketPenalty(pair.bucket),
+    priority:
+      WEIGHTS[pair.jobType] * 100 +
+      age.adjustment +
+      throttled +
+      points(100, failed, total) +
+      points(200, limited, requests) +
+      (bucketPenalty(pair)?.value ?? 0),
     reason: age.reason,
   }
+}
+
+/**
+ * A sync that ended well, and then none for the length of the repair window: the time since is to be read again by
+ * date, beside the sync that goes on from the cursor. null = not wanted. Meant for those who are due.
+ */
+export function repairOf(
+  pair: Pair,
+  policy: Policy,
+): { priority: number; reason: string; seconds: number } | null {
+  if (pair.cursorAge === null || pair.edited || pair.repaired || pair.cursorAge < policy.repair.after)
+    return null
+  return {
+    priority: WEIGHTS[pair.jobType] * 100 + 50,
+    reason: `repair:${ageAdjustment(pair).reason}`,
+    seconds: Math.min(pair.cursorAge, policy.repair.atMost),
+  }
+}
+
+export const failureRate = ({ runs }: Pair): number => share(runs.failed, runs.total)
+export const limitedRate = ({ runs }: Pair): number => share(runs.limited, runs.requests)
+
+/** A host that rests or grants little puts its repositories behind the others; it forgets none of them. */
+export function bucketPenalty({ bucket }: Pair): { reason: string; value: number } | null {
+  if (bucket === null) return null
+  if (bucket.pauseLeft > 0) return { reason: 'bucket_paused', value: 1000 }
+  return bucket.fill < LOW_FILL ? { reason: 'bucket_low_tokens', value: 200 } : null
 }
 
 function ageAdjustment(pair: Pair): { adjustment: number; reason: string } {
@@ -94,73 +113,11 @@ function ageAdjustment(pair: Pair): { adjustment: number; reason: string } {
   }
 }
 
-function bucketPenalty(bucket: Pair['bucket']): number {
-  if (bucket === null) return 0
-  if (bucket.paused) return 1000
-  return bucket.fill < LOW_FILL ? 200 : 0
-}
-
 function share(part: number, whole: number): number {
   return whole === 0 ? 0 : Math.min(1, part / whole)
 }
 
-export interface Candidate {
-  pair: Pair
-  priority: number
-  reason: string
-}
-
-export interface Selection {
-  chosen: Candidate[]
-  /** Passed over because their host or tenant has all the places it may have. Whoever only stands too far back is not here. */
-  skipped: { candidate: Candidate; reason: 'instance_limit' | 'tenant_limit' }[]
-}
-
-/** The best candidates that fit what is left: of the whole queue, of each host, of each tenant, of one tick. */
-export function select(candidates: Candidate[], budget: Budget, policy: Policy): Selection {
-  const selection: Selection = { chosen: [], skipped: [] }
-  const places = placesLeft(budget, policy)
-  if (places <= 0) return selection
-
-  const instances = { ...budget.byInstance }
-  const tenants = { ...budget.byTenant }
-  for (const candidate of inTurn(candidates, policy)) {
-    if (selection.chosen.length === places) break
-    const { instanceKey, tenantId } = candidate.pair
-    if (instanceKey !== '' && (instances[instanceKey] ?? 0) >= policy.perInstance) {
-      selection.skipped.push({ candidate, reason: 'instance_limit' })
-    } else if (tenantId !== '' && (tenants[tenantId] ?? 0) >= policy.perTenant) {
-      selection.skipped.push({ candidate, reason: 'tenant_limit' })
-    } else {
-      instances[instanceKey] = (instances[instanceKey] ?? 0) + 1
-      tenants[tenantId] = (tenants[tenantId] ?? 0) + 1
-      selection.chosen.push(candidate)
-    }
-  }
-  return selection
-}
-
-/** Nothing new while all that may run runs: it would only grow old in the queue. */
-function placesLeft(budget: Budget, policy: Policy): number {
-  if (budget.running >= policy.maxRunning) return 0
-  return Math.min(policy.maxEnqueue, policy.queueDepth - budget.running - budget.pending)
-}
-
-/** By priority, equals in the order they came; with fairness the tenants take turns, the most urgent one first. */
-function inTurn(candidates: Candidate[], policy: Policy): Candidate[] {
-  const sorted = [...candidates].sort((a, b) => a.priority - b.priority)
-  if (policy.fairness === null) return sorted
-
-  const queues = new Map<string, Candidate[]>()
-  for (const candidate of sorted) {
-    const { tenantId } = candidate.pair
-    const queue = queues.get(tenantId)
-    if (queue) queue.push(candidate)
-    else queues.set(tenantId, [candidate])
-  }
-  const fair: Candidate[] = []
-  for (let taken = 0; fair.length < sorted.length; taken += policy.fairness.maxPerRound) {
-    for (const queue of queues.values()) fair.push(...queue.slice(taken, taken + policy.fairness.maxPerRound))
-  }
-  return fair
+/** Whole points of a share. Multiplied first: 0.29 * 100 is 28.999999999999996. */
+function points(most: number, part: number, whole: number): number {
+  return whole === 0 ? 0 : Math.trunc(Math.min(most, (most * part) / whole))
 }

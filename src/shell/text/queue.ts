@@ -24,6 +24,8 @@ export function schedulerText(r: SchedulerReport): string {
   const lines = [
     `${count(r.dry_run ? r.enqueued_jobs.length : r.jobs_enqueued)} jobs ${r.dry_run ? 'would be ' : ''}enqueued: ${count(r.candidates_selected)} due of ${count(r.repos_scanned)} repositories, ${count(r.jobs_skipped)} skipped; ${count(running)} running and ${count(pending)} pending before`,
   ]
+  const repairs = r.enqueued_jobs.filter((job) => job.mode === 'backfill').length
+  if (repairs > 0) lines.push(`  ${count(repairs)} of them repair what was out of sight for long`)
   if (r.circuit_state === 'open') lines.push('  the global circuit breaker is open: nothing is enqueued')
   return [...lines, ...r.errors.map((e) => `  ${visible(e)}`)].join('\n')
 }
@@ -33,9 +35,9 @@ function count(n: number): string {
 }
 
 export function reaperText(r: ReaperReport): string {
-  const { jobs, runs, locks, reservations, slices, retention } = r
+  const { jobs, runs, locks, reservations, retention } = r
   if (r.dry_run) {
-    return `dry run: ${jobs.processed} jobs, ${runs.processed} runs, ${locks.processed} locks, ${reservations.processed} reservations and ${slices.processed} chunks without a job would be recovered`
+    return `dry run: ${jobs.processed} jobs, ${runs.processed} runs, ${locks.processed} locks and ${reservations.processed} reservations would be recovered`
   }
   const parts = [
     jobs.processed > 0 &&
@@ -43,7 +45,6 @@ export function reaperText(r: ReaperReport): string {
     runs.processed > 0 && `${runs.processed} runs`,
     locks.processed > 0 && `${locks.processed} locks`,
     reservations.processed > 0 && `${reservations.processed} reservations`,
-    slices.processed > 0 && `${slices.processed} chunks without a job`,
   ].filter(Boolean)
   const lines = [parts.length === 0 ? 'nothing to recover' : `recovered ${parts.join(', ')}`]
   if (retention.plans > 0)

@@ -1,23 +1,14 @@
+import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import {
-  type Budget,
-  type Candidate,
-  judge,
-  type Pair,
-  type Policy,
-  select,
-} from '../../../src/core/domain/schedule.ts'
+import { JOB_TYPES } from '../../../src/core/domain/repo.ts'
+import { judge, type Pair, type Policy, repairOf } from '../../../src/core/domain/schedule.ts'
 
+const HOUR = 3600
 const policy: Policy = {
-  cursorAgeThreshold: 3600,
+  cursorAgeThreshold: HOUR,
   errorBudgetThreshold: 0.3,
   rateLimitThreshold: 0.1,
-  maxRunning: 5,
-  queueDepth: 10,
-  perInstance: 3,
-  perTenant: 5,
-  maxEnqueue: 100,
-  fairness: null,
+  repair: { after: 24 * HOUR, atMost: 168 * HOUR },
   jobTypes: null,
 }
 const none = { total: 0, failed: 0, requests: 0, limited: 0 }
@@ -31,6 +22,7 @@ const fresh: Pair = {
   active: false,
   pauseLeft: null,
   pausedAgo: null,
+  repaired: false,
   runs: none,
   lastRun: null,
   bucket: null,
@@ -113,80 +105,125 @@ describe('how urgent', () => {
       { cursorAge: 3600, runs: { ...none, requests: 1, limited: 5 } },
       349,
     ],
-    ['its host grants hardly anything', { cursorAge: 3600, bucket: { paused: false, fill: 0.19 } }, 299],
-    ['its host grants a fifth', { cursorAge: 3600, bucket: { paused: false, fill: 0.2 } }, 99],
-    ['its host rests', { cursorAge: 3600, bucket: { paused: true, fill: 1 } }, 1099],
+    [
+      '29 of 100 failed: whole points, whatever 0.29 * 100 is in a computer',
+      { cursorAge: 3600, runs: { ...none, total: 100, failed: 29 }, lastRun: { failed: false, ago: 1 } },
+      128,
+    ],
+    [
+      'all runs failed, and its rest is over',
+      {
+        cursorAge: 3600,
+        runs: { ...none, total: 4, failed: 4 },
+        lastRun: { failed: true, ago: 9 },
+        pauseLeft: 0,
+        pausedAgo: 9,
+      },
+      199,
+    ],
+    ['just under a day', { cursorAge: 86_399 }, 77],
+    ['an operator moved the cursor a moment ago', { edited: true, cursorAge: 0 }, 100],
+    ['its host grants hardly anything', { cursorAge: 3600, bucket: { pauseLeft: 0, fill: 0.1999 } }, 299],
+    ['its host grants a fifth', { cursorAge: 3600, bucket: { pauseLeft: -5, fill: 0.2 } }, 99],
+    ['its host rests', { cursorAge: 3600, bucket: { pauseLeft: 0.1, fill: 1 } }, 1099],
   ])('%s', (_why, pair, priority) => {
     expect(judge({ ...fresh, ...pair }, policy)).toMatchObject({ due: true, priority })
   })
 })
 
-describe('who gets a place', () => {
-  const idle: Budget = { running: 0, pending: 0, byInstance: {}, byTenant: {} }
-  const candidate = (repoId: number, priority: number, more: Partial<Pair> = {}): Candidate => ({
-    pair: { ...old, repoId, ...more },
-    priority,
-    reason: '',
-  })
-  const ids = (candidates: Candidate[], budget: Budget = idle, more: Partial<Policy> = {}) =>
-    select(candidates, budget, { ...policy, ...more }).chosen.map((c) => c.pair.repoId)
-  const many = (n: number) => Array.from({ length: n }, (_, i) => candidate(i + 1, 100))
+describe('out of sight', () => {
+  const at = (cursorAge: number | null, more: Partial<Pair> = {}) =>
+    repairOf({ ...fresh, cursorAge, ...more }, policy)
 
-  test.each<[why: string, budget: Partial<Budget>, more: Partial<Policy>, n: number]>([
-    ['an empty queue takes its depth', {}, {}, 10],
-    ['what waits and runs leaves the rest', { running: 2, pending: 5 }, {}, 3],
-    ['a full queue takes nothing', { running: 2, pending: 8 }, {}, 0],
-    ['an overfull queue takes nothing', { pending: 50 }, {}, 0],
-    ['all that may run runs', { running: 5 }, {}, 0],
-    ['one less than that runs', { running: 4 }, {}, 6],
-    ['a tick makes no more than it may', {}, { maxEnqueue: 4 }, 4],
-  ])('%s', (_why, budget, more, n) => {
-    expect(ids(many(20), { ...idle, ...budget }, more)).toHaveLength(n)
+  test.each<[why: string, found: ReturnType<typeof at>, seconds: number | null]>([
+    ['a second less than the window', at(24 * HOUR - 1), null],
+    ['exactly the window', at(24 * HOUR), 24 * HOUR],
+    ['two days: from the last good sync on', at(48 * HOUR), 48 * HOUR],
+    ['a year: no further back than a repair may read', at(8760 * HOUR), 168 * HOUR],
+    ['never synced: the first sync reads it all', at(null), null],
+    ['an operator set the cursor: that is obeyed, nothing else', at(48 * HOUR, { edited: true }), null],
+    ['a repair is under way', at(48 * HOUR, { repaired: true }), null],
+  ])('%s', (_why, found, seconds) => {
+    expect(found?.seconds ?? null).toBe(seconds)
   })
 
-  test('the most urgent first, equals in the order they came', () => {
-    expect(ids([candidate(1, 100), candidate(2, 50), candidate(3, 100), candidate(4, 50)])).toEqual([
-      2, 4, 1, 3,
-    ])
+  test.each([
+    ['commits', 150],
+    ['mrs', 250],
+    ['reviews', 350],
+  ] as const)('a repair of %s has priority %i', (jobType, priority) => {
+    expect(at(24 * HOUR, { jobType })).toMatchObject({ priority, reason: 'repair:cursor_age=86400s' })
   })
+})
 
-  test('limits of host and tenant count what is active and what was chosen in this tick; who has neither is free', () => {
-    const on = { instanceKey: 'a', tenantId: 't' }
-    const chosen = select(
-      [
-        candidate(1, 1, on),
-        candidate(2, 2, on),
-        candidate(3, 3),
-        candidate(4, 4, { tenantId: 't' }),
-        candidate(5, 5, { tenantId: 't' }),
-      ],
-      { ...idle, byInstance: { a: 2 }, byTenant: { t: 3 } },
-      policy,
+describe('whatever is found', () => {
+  const counts = fc.record({ total: fc.nat(50), requests: fc.nat(5000) }).chain(({ total, requests }) =>
+    fc.record({
+      total: fc.constant(total),
+      failed: fc.nat(total),
+      requests: fc.constant(requests),
+      limited: fc.nat(requests),
+    }),
+  )
+  const pairs = fc.record<Pair>({
+    repoId: fc.nat(),
+    jobType: fc.constantFrom(...JOB_TYPES),
+    instanceKey: fc.constant(''),
+    tenantId: fc.constant(''),
+    cursorAge: fc.option(fc.integer({ min: 0, max: 1e7 })),
+    edited: fc.boolean(),
+    active: fc.constant(false),
+    pauseLeft: fc.constant(null),
+    pausedAgo: fc.constant(null),
+    repaired: fc.constant(false),
+    runs: counts,
+    lastRun: fc.option(fc.record({ failed: fc.constant(false), ago: fc.nat(1e6) })),
+    bucket: fc.option(
+      fc.record({ pauseLeft: fc.nat(100), fill: fc.double({ min: 0, max: 1, noNaN: true }) }),
+    ),
+  })
+  const priorityOf = (pair: Pair) => {
+    const verdict = judge(pair, policy)
+    return verdict.due ? verdict.priority : null
+  }
+  const noLater = (a: Pair, b: Pair) => {
+    const [before, after] = [priorityOf(a), priorityOf(b)]
+    if (before !== null) expect(after).not.toBeNull()
+    if (before !== null) expect(after).toBeLessThanOrEqual(before)
+  }
+
+  test('an older cursor is never less urgent, and never no longer due', () => {
+    fc.assert(
+      fc.property(pairs, fc.nat(1e6), (pair, more) => {
+        fc.pre(pair.cursorAge !== null)
+        noLater(pair, { ...pair, cursorAge: (pair.cursorAge as number) + more })
+        noLater(pair, { ...pair, cursorAge: null })
+      }),
     )
-    expect(chosen.chosen.map((c) => c.pair.repoId)).toEqual([1, 3, 4])
-    expect(chosen.skipped.map((s) => [s.candidate.pair.repoId, s.reason])).toEqual([
-      [2, 'instance_limit'],
-      [5, 'tenant_limit'],
-    ])
   })
 
-  test('whoever is passed over for the host does not use up the tenant', () => {
-    const on = { instanceKey: 'a', tenantId: 't' }
-    const budget = { ...idle, byInstance: { a: 3 }, byTenant: { t: 4 } }
-    expect(
-      ids([candidate(1, 1, on), candidate(2, 2, on), candidate(3, 3, { tenantId: 't' })], budget),
-    ).toEqual([3])
+  test('fewer failures, fewer refusals and a fuller bucket never make it later', () => {
+    fc.assert(
+      fc.property(pairs, (pair) => {
+        const { runs, bucket } = pair
+        noLater(pair, { ...pair, runs: { ...runs, failed: Math.max(0, runs.failed - 1) } })
+        noLater(pair, { ...pair, runs: { ...runs, limited: Math.max(0, runs.limited - 1) } })
+        if (bucket) noLater(pair, { ...pair, bucket: { ...bucket, fill: 1 } })
+        if (bucket) noLater(pair, { ...pair, bucket: { ...bucket, pauseLeft: 0 } })
+        noLater(pair, { ...pair, bucket: null })
+      }),
+    )
   })
 
-  test('with fairness tenants take turns, beginning with the most urgent one; without a tenant is a tenant too', () => {
-    const all = [
-      ...[1, 2, 3, 4].map((id) => candidate(id, 10, { tenantId: 'big' })),
-      candidate(5, 20, { tenantId: 'small' }),
-      candidate(6, 30),
-      candidate(7, 5, { tenantId: 'small' }),
-    ]
-    expect(ids(all, idle, { fairness: { maxPerRound: 1 } })).toEqual([7, 1, 6, 5, 2, 3, 4])
-    expect(ids(all, idle, { fairness: { maxPerRound: 2 } })).toEqual([7, 5, 1, 2, 6, 3, 4])
-    expect(ids(many(3), idle, { fairness: { maxPerRound: 1 } })).toEqual([1, 2, 3])
+  test('trouble puts it behind, and never makes what is due not due: only a spent budget rests', () => {
+    fc.assert(
+      fc.property(pairs, (pair) => {
+        const isDue = pair.cursorAge === null || pair.edited || pair.cursorAge >= HOUR
+        expect(priorityOf(pair) !== null).toBe(isDue)
+        const priority = priorityOf(pair)
+        if (priority !== null)
+          expect(Number.isInteger(priority) && priority >= 0 && priority < 2000).toBe(true)
+      }),
+    )
   })
 })

@@ -52,10 +52,10 @@ describe.each(servers())('a scan on the $name server', ({ url }) => {
     expect(await jobs()).toEqual([{ repo_id: scene.repoId, status: 'pending', priority: 0 }])
     expect(
       await scene.query(
-        'select trigger_type_code, trigger_params->>$1 as reason from ing_schedule_instance',
-        ['reason'],
+        `select i.trigger_type_code, i.trigger_params->>'phase' as phase, t.params->>'reason' as reason
+           from ing_schedule_instance i join ing_task t on t.schedule_instance_id = i.id`,
       ),
-    ).toEqual([{ trigger_type_code: 'SCHEDULE', reason: 'never_synced' }])
+    ).toEqual([{ trigger_type_code: 'SCHEDULE', phase: 'scan', reason: 'never_synced' }])
   })
 
   test('it is due again when its cursor has the age, and not before', async () => {
@@ -163,7 +163,7 @@ describe.each(servers())('a scan on the $name server', ({ url }) => {
     await scene.query(
       `insert into ing_task_run (task_id, plan_id, slice_id, attempt_no, fence, worker_id, repo_id, job_type, mode, provenance_code, operation_code,
               expr_hash, status_code, started_at, finished_at)
-       select n, n, n, 1, nextval('scm.fence'), 'w', $1, 'commits', 'incremental', 'git', 'HARVEST', repeat('0', 64), 'FAILED',
+       select 1000 + n, n, n, 1, nextval('scm.fence'), 'w', $1, 'commits', 'incremental', 'git', 'HARVEST', repeat('0', 64), 'FAILED',
               now() - interval '10 minutes', now() - interval '9 minutes' from generate_series(1, 4) n`,
       [scene.repoId],
     )
@@ -256,6 +256,285 @@ describe.each(servers())('a scan on the $name server', ({ url }) => {
     expect([one.made, forty.made]).toEqual([1, 40])
     expect(forty.statements).toBe(one.statements)
     expect(forty.statements).toBeLessThanOrEqual(10)
+  })
+
+  test('when nothing is due nothing is written but who leads', async () => {
+    await tickScheduler(scene.ctx(), LOOP)
+    await drain()
+    const rowsOf = async () =>
+      (
+        await scene.query<{ rows: string }>(
+          `select string_agg(x.t || ' ' || x.xmin || ' ' || x.ctid, ',' order by x.t, x.ctid) as rows from (
+             select 'task' as t, xmin::text, ctid from ing_task union all select 'plan', xmin::text, ctid from ing_plan
+             union all select 'trigger', xmin::text, ctid from ing_schedule_instance union all select 'kv', xmin::text, ctid from logbook.kv
+             union all select 'cursor', xmin::text, ctid from ing_cursor union all select 'event', xmin::text, ctid from ing_cursor_event) x`,
+        )
+      )[0]?.rows
+    const before = await rowsOf()
+    for (let i = 0; i < 3; i++)
+      expect(await tickScheduler(scene.ctx(), LOOP)).toMatchObject({ candidates_selected: 0 })
+    expect(await rowsOf()).toBe(before)
+  })
+
+  test('each job says why, and the same stands in the record of its trigger', async () => {
+    await registerRepo(scene.ctx(), { repo: 'git:https://h.example.com/a.git', projectKey: 'team' })
+    const { enqueued_jobs: jobs, scheduled_at } = await tickScheduler(scene.ctx(), ONCE)
+    expect(jobs[1]?.payload_json).toEqual({
+      reason: 'never_synced',
+      scheduled_at,
+      logical_job_type: 'commits',
+      gitlab_instance: 'h.example.com',
+      tenant_id: 'team',
+      cursor_age_seconds: -1,
+      failure_rate: 0,
+      rate_limit_rate: 0,
+      bucket_paused: false,
+      bucket_pause_remaining_seconds: 0,
+      bucket_penalty_reason: null,
+      bucket_penalty_value: 0,
+      circuit_state: 'closed',
+    })
+    const kept = await scene.query<{ params: object }>(
+      'select payload_json as params from scm.sync_jobs order by job_id',
+    )
+    expect(kept.map((k) => k.params)).toEqual(jobs.map((j) => j.payload_json))
+    expect(await scene.query('select 1 from ing_schedule_instance')).toHaveLength(1)
+  })
+
+  test('a host that rests, or grants little, stands behind the others; none of its repositories is forgotten', async () => {
+    await registerRepo(scene.ctx(), { repo: 'git:https://rests.example.com/a.git', projectKey: null })
+    await registerRepo(scene.ctx(), { repo: 'git:https://low.example.com/a.git', projectKey: null })
+    await registerRepo(scene.ctx(), { repo: 'git:https://odd.example.com/a.git', projectKey: null })
+    await scene.query(
+      `insert into scm.sync_rate_limits (instance_key, tokens, rate, burst, paused_until, updated_at) values
+         ('rests.example.com', 20, 0, 20, now() + interval '90 seconds', now()),
+         ('low.example.com', 3.9, 0, 20, now() - interval '1 second', now()),
+         ('odd.example.com', 1, 1, 0, 'infinity', '-infinity')`,
+    )
+    const { enqueued_jobs: jobs } = await tickScheduler(scene.ctx(), ONCE)
+    expect(jobs.map((j) => [j.payload_json.gitlab_instance, j.priority])).toEqual([
+      [null, 0],
+      ['low.example.com', 200],
+      ['rests.example.com', 1000],
+      ['odd.example.com', 1000],
+    ])
+    expect(jobs[2]?.payload_json).toMatchObject({
+      bucket_paused: true,
+      bucket_penalty_reason: 'bucket_paused',
+      bucket_penalty_value: 1000,
+    })
+    expect(jobs[2]?.payload_json.bucket_pause_remaining_seconds).toBeGreaterThan(80)
+  })
+
+  test('times that somebody set to infinity do not stop the scan', async () => {
+    await tickScheduler(scene.ctx(), ONCE)
+    await drain()
+    await scene.query(`update logbook.kv set updated_at = 'infinity'`)
+    expect(await tickScheduler(scene.ctx(), ONCE)).toMatchObject({ candidates_selected: 0 })
+    await scene.query(`update logbook.kv set updated_at = '-infinity'`)
+    expect(await tickScheduler(scene.ctx(), ONCE)).toMatchObject({ candidates_selected: 1 })
+  })
+
+  test('whoever is passed over is named, with whose limit it is', async () => {
+    await repos(8, 'team')
+    const ctx = scene.ctx({
+      settings: { 'scm.scheduler.per_instance_concurrency': 1, 'scm.scheduler.per_tenant_concurrency': 1 },
+    })
+    const { skipped_jobs: skipped, jobs_skipped } = await tickScheduler(ctx, ONCE)
+    expect(jobs_skipped).toBe(7)
+    expect(skipped[0]).toEqual({
+      repo_id: scene.repoId + 2,
+      job_type: 'commits',
+      reason: 'tenant_limit',
+      tenant: 'team',
+    })
+    expect(skipped[1]).toMatchObject({ reason: 'instance_limit', instance: 'h0.example.com' })
+  })
+
+  test('job types that MVP mode does not list wait until it is over', async () => {
+    const only = (...types: string[]) =>
+      scene.ctx({
+        settings: { 'scm.scheduler.mvp_mode_enabled': true, 'scm.scheduler.mvp_job_type_allowlist': types },
+      })
+    expect(await tickScheduler(only('mrs'), ONCE)).toMatchObject({ repos_scanned: 1, candidates_selected: 0 })
+    expect(await tickScheduler(only('commits'), ONCE)).toMatchObject({ jobs_enqueued: 1 })
+  })
+
+  test('a full queue of paused repositories does not stop the others', async () => {
+    await repos(12)
+    const narrow = scene.ctx({
+      settings: { 'scm.scheduler.global_concurrency': 2, 'scm.scheduler.per_instance_concurrency': 9 },
+    })
+    expect(await tickScheduler(narrow, ONCE)).toMatchObject({ jobs_enqueued: 2 })
+    expect(await tickScheduler(narrow, ONCE)).toMatchObject({ jobs_enqueued: 0 })
+    await scene.query(
+      `insert into logbook.kv select 'scm.sync_pauses', repo_id || ':commits', '{"paused_until": 4e9}' from ing_task`,
+    )
+    expect(await tickScheduler(narrow, ONCE)).toMatchObject({
+      jobs_enqueued: 2,
+      budget_snapshot: { global_pending: 0, by_instance: {} },
+    })
+    await scene.query(`update logbook.kv set value_json = '{"paused_until": "soon"}'`)
+    expect(await tickScheduler(narrow, ONCE)).toMatchObject({ budget_snapshot: { global_pending: 4 } })
+  })
+
+  test('the chunks of a backfill whose runner died take one place, not all of them', async () => {
+    await repos(3)
+    await scene.query(
+      `insert into ing_task (schedule_instance_id, plan_id, slice_id, provenance_code, operation_code, repo_id, job_type, mode, idempotent_key, expr_hash, status)
+       select 1, 1, n, 'git:' || $1::int, 'BACKFILL', $1, 'commits', 'backfill', lpad(n::text, 64, '0'), repeat('0', 64), 'pending' from generate_series(1, 42) n`,
+      [scene.repoId],
+    )
+    expect(await tickScheduler(scene.ctx(), ONCE)).toMatchObject({
+      jobs_enqueued: 4,
+      budget_snapshot: { global_pending: 1 },
+    })
+  })
+
+  describe('out of sight for longer than the repair window', () => {
+    const synced = async () => {
+      scene.repo.commit('one', { date: Math.floor(Date.now() / 1000) - 3600 })
+      await tickScheduler(scene.ctx(), ONCE)
+      await drain()
+    }
+    const modes = (report: Awaited<ReturnType<typeof tickScheduler>>) =>
+      report.enqueued_jobs.map((j) => [j.mode, j.priority])
+
+    test('a repair is made beside the sync: the time since the last good one, and no cursor moves for it', async () => {
+      await synced()
+      const [before] = await scene.query('select cursor_value, version from ing_cursor')
+      await aged(30 * 3600)
+      const report = await tickScheduler(scene.ctx(), ONCE)
+      expect(modes(report)).toEqual([
+        ['incremental', 76],
+        ['backfill', 150],
+      ])
+      const { since, until, ...why } = report.enqueued_jobs[1]!.payload_json
+      expect(why).toMatchObject({ reason: expect.stringMatching(/^repair:cursor_age=108\d{3}s$/) })
+      expect((Date.parse(until!) - Date.parse(since!)) / 3_600_000).toBeCloseTo(30, 1)
+      expect(
+        await scene.query(
+          `select p.operation_code, p.update_watermark, t.status, i.trigger_params->>'phase' as phase, i.trigger_type_code,
+                  (select count(*)::int from ing_plan_slice s where s.plan_id = p.id) as slices
+             from ing_plan p join ing_task t on t.plan_id = p.id join ing_schedule_instance i on i.id = p.schedule_instance_id
+            where t.status = 'pending' order by t.id`,
+        ),
+      ).toEqual([
+        {
+          operation_code: 'HARVEST',
+          update_watermark: true,
+          status: 'pending',
+          phase: 'scan',
+          trigger_type_code: 'SCHEDULE',
+          slices: 1,
+        },
+        {
+          operation_code: 'BACKFILL',
+          update_watermark: false,
+          status: 'pending',
+          phase: 'scan',
+          trigger_type_code: 'SCHEDULE',
+          slices: 1,
+        },
+      ])
+      await scene.query(
+        `update ing_task set status = 'cancelled', active_key = null where mode = 'incremental' and status = 'pending'`,
+      )
+      await drain()
+      expect(
+        await scene.query('select cursor_value, version from ing_cursor where operation_code = $1', [
+          'HARVEST',
+        ]),
+      ).toEqual([before])
+    })
+
+    test('it works as any backfill does, and all is whole afterwards', async () => {
+      await synced()
+      await aged(30 * 3600)
+      await scene.query('delete from scm.git_commits')
+      await tickScheduler(scene.ctx(), ONCE)
+      await drain()
+      expect(await scene.query(`select status, mode from ing_task order by id`)).toEqual([
+        { status: 'completed', mode: 'incremental' },
+        { status: 'completed', mode: 'incremental' },
+        { status: 'completed', mode: 'backfill' },
+      ])
+      expect(await violations(scene)).toEqual([])
+    })
+
+    test('one within the window, whatever becomes of it; none for one that was never synced', async () => {
+      expect(modes(await tickScheduler(scene.ctx(), ONCE))).toEqual([['incremental', 0]])
+      await drain()
+      const again = async (kvHours: number, planHours: number) => {
+        await scene.query(
+          `update ing_task set status = 'cancelled', active_key = null where mode = 'incremental' and status = 'pending'`,
+        )
+        await scene.query(
+          `update ing_plan set created_at = now() - make_interval(hours => $1) where operation_code = 'BACKFILL'`,
+          [planHours],
+        )
+        await aged(kvHours * 3600)
+        return modes(await tickScheduler(scene.ctx(), ONCE)).map(([mode]) => mode)
+      }
+      expect(await again(23, 0)).toEqual(['incremental'])
+      expect(await again(24, 0)).toEqual(['incremental', 'backfill'])
+      expect(await again(47, 23)).toEqual(['incremental'])
+      expect(await again(99, 75)).toEqual(['incremental']) // it still waits
+      await scene.query(`update ing_plan set status_code = 'FAILED' where operation_code = 'BACKFILL'`)
+      expect(await again(47, 23)).toEqual(['incremental'])
+      expect(await again(48, 24)).toEqual(['incremental', 'backfill'])
+    })
+
+    test('it reads no further back than it may, and takes no place that a sync wants', async () => {
+      await synced()
+      await aged(1000 * 3600)
+      const far = await tickScheduler(
+        scene.ctx({ settings: { 'scm.scheduler.max_backfill_window_hours': 48 } }),
+        {
+          dryRun: true,
+          keepLeading: false,
+        },
+      )
+      const { since, until } = far.enqueued_jobs[1]!.payload_json
+      expect(Date.parse(until!) - Date.parse(since!)).toBe(48 * 3_600_000)
+
+      await repos(9)
+      const report = await tickScheduler(
+        scene.ctx({ settings: { 'scm.scheduler.per_instance_concurrency': 9 } }),
+        ONCE,
+      )
+      expect(modes(report).map(([mode]) => mode)).toEqual(Array(10).fill('incremental'))
+    })
+  })
+
+  test('of many that reach for the lead at the same moment one gets it, each time under a higher term', async () => {
+    const won: number[] = []
+    for (let round = 0; round < 20; round++) {
+      await scene.query(`update scm.leaders set lease_until = now() - interval '1 second'`)
+      const terms = await Promise.all(
+        Array.from({ length: 8 }, (_, i) =>
+          lead(scene.db, { duty: 'scheduler', by: `${round}-${i}`, leaseSeconds: 60 }),
+        ),
+      )
+      won.push(...terms.filter((term) => term !== null))
+    }
+    expect(won).toEqual(Array.from({ length: 20 }, (_, i) => i + 1))
+  })
+
+  test('whoever stands by does not wait for the leader’s scan', async () => {
+    const duty = 'scheduler'
+    const term = (await lead(scene.db, { duty, by: 'one', leaseSeconds: 60 })) as number
+    const limits = { transactionMs: 20_000, statementMs: 20_000, signal: new AbortController().signal }
+    await transaction(scene.db, limits, async (tx) => {
+      expect(await leads(tx, { duty, term })).toBe(true)
+      await scene.query(`set lock_timeout = '1s'`)
+      expect(await tickScheduler(scene.ctx(), LOOP)).toMatchObject({
+        leader: false,
+        status: 'success',
+        repos_scanned: 0,
+        exit_code: 0,
+      })
+    })
   })
 
   test('switched off it refuses, and says how to switch it on', async () => {
