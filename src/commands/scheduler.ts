@@ -1,6 +1,7 @@
 import { Flags } from '@oclif/core'
 import { stopLeading, tickScheduler } from '../core/app/tick-scheduler.ts'
 import { BaseCommand } from '../shell/base-command.ts'
+import { addressIn, listenFlag } from '../shell/listen.ts'
 import { schedulerText } from '../shell/text/queue.ts'
 
 export default class Scheduler extends BaseCommand {
@@ -17,6 +18,7 @@ export default class Scheduler extends BaseCommand {
     loop: Flags.boolean({ summary: 'Scan after scan until stopped' }),
     'interval-seconds': Flags.integer({ summary: 'Rest between scans', helpValue: 'SECONDS' }),
     'dry-run': Flags.boolean({ summary: 'Show what would be enqueued, write nothing' }),
+    listen: listenFlag({ dependsOn: ['loop'] }),
   }
 
   private overrides: Record<string, unknown> = {}
@@ -30,6 +32,12 @@ export default class Scheduler extends BaseCommand {
     const { flags } = await this.read(Scheduler)
     if (flags['interval-seconds'] !== undefined)
       this.overrides['scm.scheduler.scan_interval_seconds'] = flags['interval-seconds']
+
+    if (flags.listen)
+      this.listening = {
+        at: addressIn(flags.listen),
+        restSeconds: ({ scm }) => scm.scheduler.scan_interval_seconds,
+      }
 
     const ask = { dryRun: flags['dry-run'] ?? false, keepLeading: flags.loop ?? false }
     let leaving: Promise<void> | undefined

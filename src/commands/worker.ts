@@ -3,6 +3,7 @@ import { work } from '../core/app/work.ts'
 import { SyncError } from '../core/domain/errors.ts'
 import { JOB_TYPES, type JobType } from '../core/domain/repo.ts'
 import { BaseCommand } from '../shell/base-command.ts'
+import { addressIn, listenFlag } from '../shell/listen.ts'
 import { workerText } from '../shell/text/queue.ts'
 
 /** Flag → the configuration key it beats. */
@@ -44,6 +45,7 @@ export default class Worker extends BaseCommand {
       summary: 'Failed renewals after which a job is given up',
       helpValue: 'N',
     }),
+    listen: listenFlag({ exclusive: ['once', 'drain'] }),
   }
 
   private overrides: Record<string, unknown> = {}
@@ -59,6 +61,12 @@ export default class Worker extends BaseCommand {
       const value = flags[flag as keyof typeof KEYS]
       if (value !== undefined) this.overrides[key] = value
     }
+    // Idle it polls; with every slot busy it renews.
+    if (flags.listen)
+      this.listening = {
+        at: addressIn(flags.listen),
+        restSeconds: ({ scm }) => Math.max(scm.worker.poll_interval, scm.worker.renew_interval_seconds),
+      }
     const ask = {
       once: flags.once ?? false,
       drain: flags.drain ?? false,

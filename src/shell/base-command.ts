@@ -3,6 +3,7 @@ import type { Context } from '../core/app/context.ts'
 import type { Config } from '../core/contracts/config.ts'
 import { SyncError } from '../core/domain/errors.ts'
 import { openContext, readConfig, redactorOf } from '../core/runtime/open.ts'
+import { type Listening, startListening } from './listen.ts'
 import { outcome } from './outcome.ts'
 import { complain, print, printJson, redactWith } from './output.ts'
 import { progressLine } from './progress.ts'
@@ -41,6 +42,9 @@ export abstract class BaseCommand extends Command {
     }),
   }
 
+  /** Set by a loop that answers questions while it works. */
+  protected listening: Listening | undefined
+
   private asked: Partial<Interfaces.InferredFlags<typeof BaseCommand.baseFlags>> = {}
 
   /** Parsed flags and args of the concrete command. */
@@ -76,8 +80,11 @@ export abstract class BaseCommand extends Command {
     if (process.stderr.isTTY && origins['log.level']?.source === 'default')
       request.flags['log.level'] = 'error'
     const progress = progressLine({ enabled: !this.asked.json && !this.asked.quiet })
-    const { ctx, close } = await openContext({ ...request, signal: stopSignal, progress: progress.say })
+    const opened = await openContext({ ...request, signal: stopSignal, progress: progress.say })
+    const { ctx, close } = opened
+    let stopListening = async () => {}
     try {
+      if (this.listening) stopListening = await startListening(opened, this.listening)
       const show = (report: R) => {
         progress.clear()
         this.print(report, text)
@@ -88,6 +95,7 @@ export abstract class BaseCommand extends Command {
         : await once(() => work(ctx), show)
     } finally {
       progress.clear()
+      await stopListening()
       await close()
     }
   }
@@ -107,11 +115,15 @@ export abstract class BaseCommand extends Command {
 
   protected print<R extends Report>(report: R, text: (report: R) => string): void {
     if (this.asked.json) printJson(report)
-    // What failed is told where failures are looked for; a pipe behind stdout gets reports of work that was done.
-    else if (report.exit_code === 2) complain(text(report))
-    else if (!this.asked.quiet || report.exit_code !== 0) print(text(report))
+    else if (!this.asked.quiet || report.exit_code !== 0) this.tell(text(report), report.exit_code)
     outcome.code = report.exit_code
     outcome.told = true
+  }
+
+  /** What failed is told where failures are looked for; a pipe behind stdout gets reports of work that was done. */
+  protected tell(text: string, exitCode: 0 | 1 | 2): void {
+    if (exitCode === 2) complain(text)
+    else print(text)
   }
 }
 

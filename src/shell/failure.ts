@@ -6,9 +6,14 @@ export function reportFailure(error: unknown, o: { json: boolean; iteration?: nu
   const known = asSyncError(error)
   const message = withoutSecrets(known.message)
   const hint = known.hint === undefined ? null : withoutSecrets(known.hint)
-  if (!o.json || !printedJson(message, known.kind, hint, o.iteration))
-    complain(`error: ${oneLine(message)}${hint === null ? '' : `\n  → ${oneLine(hint)}`}`)
+  if (!o.json || !printedJson(message, known.kind, hint, o.iteration)) complain(failureText(known))
   if (known.kind === 'bug') complain(withoutSecrets(String((error as Error)?.stack ?? error)))
+}
+
+/** For a person: the sentence, and what to do next. */
+export function failureText({ message, hint }: SyncError): string {
+  const said = (text: string) => oneLine(withoutSecrets(text))
+  return `error: ${said(message)}${hint === undefined ? '' : `\n  → ${said(hint)}`}`
 }
 
 /** False when stdout itself is what is broken: then stderr is left. */

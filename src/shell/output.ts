@@ -21,6 +21,19 @@ export function printJson(value: unknown): void {
   writeAll(harmless(JSON.stringify(value, (_, v) => (typeof v === 'string' ? redact(v) : v))))
 }
 
+/** A text made of `sayable` values, as it is: redacted as a whole, a secret that reads `gauge` would break its form. */
+export function printMade(text: string): void {
+  writeAll(text)
+}
+
+/** The screen from its top left corner; what does not fit is left out. */
+export function paint(lines: string[]): void {
+  const fitting = lines.slice(0, (process.stdout.rows ?? 24) - 1)
+  const width = process.stdout.columns ?? 80
+  const painted = fitting.map((line) => `${sayable(line).slice(0, width)}\x1b[K`)
+  writeAll(`\x1b[H${painted.join('\n')}\n\x1b[J`, '')
+}
+
 /** The one writer to stderr, logs and progress aside. A closed stderr ends nothing. */
 export function complain(text: string): void {
   try {
@@ -40,6 +53,11 @@ export function visible(text: string): string {
   )
 }
 
+/** An upstream value inside a text whose form must hold. */
+export function sayable(value: string): string {
+  return visible(redact(value))
+}
+
 /** The last door: whatever forgot to use `visible`. JSON leaves C1 and bidi as they are; as escapes they mean the same. */
 function harmless(text: string): string {
   return text.split('\n').map(visible).join('\n')
@@ -49,8 +67,8 @@ function harmless(text: string): string {
 const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g
 
 /** A pipe may be full (EAGAIN): nothing may be cut off because a reader is slow. */
-function writeAll(text: string): void {
-  const bytes = Buffer.from(`${text}\n`, 'utf8')
+function writeAll(text: string, end = '\n'): void {
+  const bytes = Buffer.from(text + end, 'utf8')
   let at = 0
   while (at < bytes.length) {
     try {

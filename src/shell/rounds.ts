@@ -43,7 +43,8 @@ export async function inRounds<R extends { exit_code: 0 | 1 | 2 }>(
   }
 }
 
-function rest(ms: number, signal: AbortSignal): Promise<void> {
+/** Until the time is over, or the process is asked to stop. */
+export function rest(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     if (signal.aborted) return resolve()
     const timer = setTimeout(done, ms)

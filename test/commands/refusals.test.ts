@@ -182,6 +182,7 @@ const TEXTS = [
   'shard',
   'deadline',
   'output',
+  'listen',
 ]
 
 describe('every value that cannot be', () => {

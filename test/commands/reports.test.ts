@@ -14,12 +14,15 @@ const INCREMENTAL =
 const BACKFILL = `phase repo job status total_chunks success_chunks partial_chunks failed_chunks total_items_synced
   total_items_skipped total_items_failed chunk_results errors watermark_updated watermark_before watermark_after
   vfacts_refreshed message started_at finished_at exit_code`
-const STATUS = `status checked_at repos_count repos_by_type jobs_by_status runs_24h_by_status jobs runs locks expired_locks
-  cursors_count cursors facts circuit_breakers error_budget rate_limit_buckets paused_repos_count exit_code`
+const STATUS = `status checked_at repos_count repos_by_type jobs_by_status jobs_estimated queue_oldest_due_seconds
+  run_heartbeat_age_seconds runs_24h_by_status window_stats by_instance by_tenant jobs_by_dimensions retry_backoff_jobs jobs
+  runs locks expired_locks cursors_count cursors top_lag_repos facts facts_counted_to circuit_breakers circuit_breaker_states
+  error_budget rate_limit_buckets token_bucket_states pauses_by_reason paused_by_reason paused_repos_count paused_details
+  exit_code`
+const HEALTH = 'healthy exit_code checked_at total_checks passed_checks failed_checks violations'
 const SCHEDULER = `status scheduled_at leader repos_scanned candidates_selected jobs_enqueued jobs_skipped
   tenant_paused_count instance_paused_count circuit_state budget_snapshot errors enqueued_jobs skipped_jobs dry_run exit_code`
-const REAPER =
-  'status jobs runs locks reservations slices retention total_processed total_errors dry_run exit_code'
+const REAPER = 'status jobs runs locks reservations retention total_processed total_errors dry_run exit_code'
 const WORKER = `status worker_id jobs_worked jobs_completed jobs_failed jobs_released jobs_cancelled items_synced errors
   started_at finished_at exit_code`
 
@@ -59,8 +62,13 @@ const ROWS: [args: string, keys: string, inner?: Record<string, string>, code?: 
       jobs_by_status: 'pending reserved running failed completed dead cancelled',
       circuit_breakers: 'by_scope total_count total_open total_half_open',
       error_budget: 'window_minutes samples total_requests completed_runs failure rate_limit_429 timeout',
+      window_stats: `window_minutes total_runs completed_runs failed_runs failed_rate total_429_hits total_requests
+        rate_limit_rate`,
+      top_lag_repos: 'repo_id repo_type url project_key job_type last_status last_finished_at lag_seconds',
     },
   ],
+  ['status --health', HEALTH],
+  ['status --health --include-details --grace-seconds 0', HEALTH],
   ['scheduler --once', SCHEDULER],
   ['worker --drain', WORKER],
   ['reaper --once', REAPER],

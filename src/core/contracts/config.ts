@@ -290,22 +290,20 @@ const scheduler = group('Scheduler', {
     about: 'A repository is due when its cursor is older; an hour is fresh enough for reports.',
   }),
   backfill_repair_window_hours: int({
-    planned: true,
     default: 24,
     min: 1,
     max: 8784,
     unit: 'hours',
     env: 'SCM_SCHEDULER_BACKFILL_REPAIR_WINDOW_HOURS',
-    about: 'How far back a repair looks after the breaker was open; a day, as the runner.',
+    about: 'A repository without a good sync for this long has that time read again by date; once within it.',
   }),
   max_backfill_window_hours: int({
-    planned: true,
     default: 168,
     min: 1,
     max: 87_840,
     unit: 'hours',
     env: 'SCM_SCHEDULER_MAX_BACKFILL_WINDOW_HOURS',
-    about: 'The furthest back a repair looks by itself; a week, more is for a person to ask.',
+    about: 'The furthest back such a repair reads by itself; a week, more is for a person to ask.',
   }),
   enable_tenant_fairness: bool({
     default: false,
@@ -464,14 +462,13 @@ const reaper = group('Reaper', {
     about: 'The same for a lock; longer, so that the job goes first.',
   }),
   run_max_seconds: int({
-    planned: true,
     default: 3600,
     min: 1,
     max: 30 * DAY,
     unit: 'seconds',
     env: 'SCM_REAPER_RUN_MAX_SECONDS',
     flag: '--max-duration-seconds',
-    about: 'A run without a heartbeat for this long counts as failed; an hour outlasts any lease in use.',
+    about: 'A run that has stored no page for this long is taken from its worker, however alive that is.',
   }),
 })
 

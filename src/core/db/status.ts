@@ -10,15 +10,6 @@ async function countsBy(db: Db, name: string, sql: string): Promise<Record<strin
 export const reposByType = (db: Db) =>
   countsBy(db, 'status_repos', 'select repo_type as key, count(*) as n from scm.repos group by 1 order by 1')
 
-export const jobsByStatus = (db: Db) =>
-  countsBy(
-    db,
-    'status_jobs_by_status',
-    `select s.key, count(t.id) as n
-       from unnest(array['pending', 'reserved', 'running', 'failed', 'completed', 'dead', 'cancelled']) with ordinality s(key, n)
-       left join ing_task t on t.status = s.key group by s.key, s.n order by s.n`,
-  ) as Promise<StatusReport['jobs_by_status']>
-
 export const runsByStatus = (db: Db) =>
   countsBy(
     db,
@@ -26,14 +17,16 @@ export const runsByStatus = (db: Db) =>
     `select status as key, count(*) as n from scm.sync_runs where started_at > now() - interval '24 hours' group by 1 order by 1`,
   )
 
-/** What is in hand or needs one: everything not completed, oldest first; at most 100. */
+const JOB = `job_id, repo_id, job_type, mode, status, priority, attempts, max_attempts, not_before, locked_by, locked_at,
+  gitlab_instance as instance_key, tenant_id, error_summary_json->>'error_message' as error`
+
+/** What is in hand or needs one: everything not completed, oldest first; at most 100. By index, as the figures. */
 export const openJobs = (db: Db) =>
   rows<JobShown>(
     db,
     'status_open_jobs',
-    `select job_id, repo_id, job_type, mode, status, priority, attempts, max_attempts, not_before, locked_by, locked_at,
-            error_summary_json->>'error_message' as error
-       from scm.sync_jobs where status not in ('completed', 'cancelled') order by job_id limit 100`,
+    `select * from (select ${JOB} from scm.sync_jobs where status in ('pending', 'reserved', 'failed', 'dead')
+                    union all select ${JOB} from scm.sync_jobs where status = 'running') x order by job_id limit 100`,
   )
 
 export const recentRuns = (db: Db, limit: number) =>
@@ -46,15 +39,30 @@ export const recentRuns = (db: Db, limit: number) =>
     [limit],
   )
 
+/** The latest attempt of each, as far as it is known. */
+export const lastRuns = (db: Db, pairs: { repoId: number; jobType: string }[]) =>
+  rows<{ repoId: number; jobType: string; status: string; finishedAt: Date | null }>(
+    db,
+    'status_last_runs',
+    `select p.repo_id as "repoId", p.job_type as "jobType", u.status, u.finished_at as "finishedAt"
+       from unnest($1::bigint[], $2::text[]) as p(repo_id, job_type)
+      cross join lateral (select status, finished_at from scm.sync_runs u
+                           where u.repo_id = p.repo_id and u.job_type = p.job_type order by u.started_at desc limit 1) u`,
+    [pairs.map((p) => p.repoId), pairs.map((p) => p.jobType)],
+  )
+
+/** Live ones and expired ones, the oldest first; at most 100 of each. */
 export const locks = (db: Db) =>
   rows<LockShown>(
     db,
     'status_locks',
-    `select repo_id, job_type, locked_by, locked_at, lease_seconds,
-            locked_at + make_interval(secs => lease_seconds) < now() as is_expired
-       from scm.sync_locks order by locked_at limit 100`,
+    `select lock_id, repo_id, job_type, locked_by, locked_at, lease_seconds, is_expired
+       from (select *, row_number() over (partition by is_expired order by locked_at) as nth
+               from (select *, locked_at + make_interval(secs => lease_seconds) < now() as is_expired from scm.sync_locks) l) x
+      where nth <= 100 order by locked_at`,
   )
 
+/** The oldest first, those of enabled repositories before the others; at most 100. */
 export const cursorRows = (db: Db) =>
   rows<{ key: string; value: unknown; repo: string | null; age_seconds: number | null }>(
     db,
@@ -62,20 +70,22 @@ export const cursorRows = (db: Db) =>
     `select k.key, k.value_json as value, r.repo_type || ':' || r.url as repo,
             extract(epoch from now() - k.updated_at)::float8 as age_seconds
        from logbook.kv k left join scm.repos r on r.repo_id::text = substring(k.key from '_cursor:([0-9]+)$')
-      where k.namespace = 'scm.sync' and k.key like '%\\_cursor:%' order by k.key`,
+      where k.namespace = 'scm.sync' and k.key like '%\\_cursor:%'
+      order by r.enabled is not true, k.updated_at, k.key limit 100`,
   )
 
-export const factCounts = (db: Db) =>
+/** Commits and refs of these repositories; of one repository no more than `countTo` commits are counted. */
+export const factCounts = (db: Db, repoIds: number[], countTo: number) =>
   rows<StatusReport['facts'][number]>(
     db,
     'status_facts',
-    `select r.repo_id, r.repo_type || ':' || r.url as repo, coalesce(c.n, 0) as commits, coalesce(c.gone, 0) as unreachable,
-            coalesce(h.n, 0) as refs
-       from scm.repos r
-       left join (select repo_id, count(*) as n, count(*) filter (where unreachable_since is not null) as gone
-                    from scm.git_commits group by 1) c using (repo_id)
-       left join (select repo_id, count(*) as n from scm.git_refs group by 1) h using (repo_id)
-      order by r.repo_id`,
+    `select r.repo_id, r.repo_type || ':' || r.url as repo, c.commits, c.unreachable,
+            (select count(*) from scm.git_refs g where g.repo_id = r.repo_id) as refs
+       from unnest($1::bigint[]) with ordinality as asked(repo_id, n) join scm.repos r using (repo_id)
+      cross join lateral (select count(*) as commits, count(unreachable_since) as unreachable
+                            from (select unreachable_since from scm.git_commits g where g.repo_id = r.repo_id limit $2) x) c
+      order by asked.n`,
+    [repoIds, countTo],
   )
 
 export async function errorBudget(db: Db, windowMinutes: number): Promise<StatusReport['error_budget']> {
@@ -122,17 +132,30 @@ export const buckets = (db: Db) =>
   rows<StatusReport['rate_limit_buckets'][number]>(
     db,
     'status_buckets',
-    `select instance_key, least(burst, tokens + rate * extract(epoch from now() - updated_at))::float8 as tokens_remaining, rate, burst,
-            coalesce(paused_until > now(), false) as is_paused, paused_until as pause_until
-       from scm.sync_rate_limits order by instance_key`,
+    `select b.*, greatest(pause_remaining_seconds,
+              case when tokens_remaining < 1 and rate > 0 then (1 - tokens_remaining) / rate else 0 end) as wait_seconds
+       from (select instance_key, 'postgres' as source, rate, burst,
+                    least(burst, tokens + rate * extract(epoch from now() - updated_at))::float8 as tokens_remaining,
+                    coalesce(paused_until > now(), false) as is_paused, paused_until as pause_until,
+                    greatest(0, coalesce(extract(epoch from paused_until - now()), 0))::float8 as pause_remaining_seconds
+               from scm.sync_rate_limits) b order by instance_key`,
   )
 
-export async function pausedCount(db: Db): Promise<number> {
-  const [found] = await rows<{ n: number }>(
+export interface PauseRow {
+  key: string
+  value: unknown
+  /** Seconds it still lasts; 0 or less: it is over. */
+  left: number
+}
+
+/** Pauses, over or not, the longest first. A row whose end is no number is none: the claim sees none in it either. */
+export const pauses = (db: Db) =>
+  rows<PauseRow>(
     db,
     'status_pauses',
-    `select count(*) as n from logbook.kv where namespace = 'scm.sync_pauses'
-        and jsonb_typeof(value_json->'paused_until') = 'number' and (value_json->>'paused_until')::float8 > extract(epoch from now())`,
+    `select key, value, greatest(-1e9, least(1e9, ends - extract(epoch from now())))::float8 as left
+       from (select key, value_json as value, case when jsonb_typeof(value_json->'paused_until') = 'number'
+                    then (value_json->>'paused_until')::numeric end as ends
+               from logbook.kv where namespace = 'scm.sync_pauses') p
+      where ends is not null order by ends desc, key`,
   )
-  return found?.n ?? 0
-}

@@ -44,6 +44,11 @@ export function poolOf(config: Config, dsn: string, onLost?: (error: Error) => v
   })
 }
 
+/** For whoever looks in from outside: connections of its own, so that no visitor can take one from the work. */
+export function onlookersPoolOf(dsn: string): pg.Pool {
+  return openPool({ dsn, max: 3, applicationName: 'engram-scm', statementTimeoutMs: 5_000 })
+}
+
 /** The embedded database is brought up to date by itself; an external one only by `db migrate`. */
 export async function requireSchema(
   pool: pg.Pool,

@@ -7,7 +7,7 @@ import type { Json } from '../domain/ledger.ts'
 import { redactor } from '../domain/redact.ts'
 import { gitSource } from '../sources/git/git.ts'
 import { type ConfigRequest, inspectConfig, type LoadedConfig, loadConfig } from './config.ts'
-import { dataDir, poolOf, reachDatabase, requireSchema } from './database.ts'
+import { dataDir, onlookersPoolOf, poolOf, reachDatabase, requireSchema } from './database.ts'
 import { openLog } from './log.ts'
 
 export interface Request {
@@ -44,8 +44,16 @@ export function redactorOf(config: Config): (text: string) => string {
   return redactor([...secretsOf(config), ...passwordsIn(config.postgres.dsn)])
 }
 
-/** Builds the context, database first. `close` gives the connections back; the embedded server stays up. */
-export async function openContext(request: Request): Promise<{ ctx: Context; close: () => Promise<void> }> {
+export interface Opened {
+  ctx: Context
+  /** Gives the connections back; the embedded server stays up. */
+  close: () => Promise<void>
+  /** A context beside it, for reading while the work goes on. */
+  openOnlooker: () => { ctx: Context; close: () => Promise<void> }
+}
+
+/** Builds the context, database first. */
+export async function openContext(request: Request): Promise<Opened> {
   const { config, warnings } = readConfig(request)
   const worker = workerName()
   const log = openLog({ level: config.log.level, redact: redactorOf(config), base: { worker } })
@@ -76,7 +84,11 @@ export async function openContext(request: Request): Promise<{ ctx: Context; clo
     cacheDir: join(dataDir(config), 'mirrors'),
     progress: request.progress,
   }
-  return { ctx, close }
+  const openOnlooker = () => {
+    const pool = onlookersPoolOf(reached.dsn)
+    return { ctx: { ...ctx, db: pool }, close: () => pool.end() }
+  }
+  return { ctx, close, openOnlooker }
 }
 
 /** All that git may see of the environment; what of `network` it really gets, the git source decides. */
