@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config'
 
-/** The long form of test/chaos: every point, hundreds of kills, thousands of polls. */
+/** The long form of test/chaos: ten thousand crash points, thousands of zombies and polls, hundreds of kills. */
 export default defineConfig({
   test: {
     root: new URL('..', import.meta.url).pathname,

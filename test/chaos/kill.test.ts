@@ -126,7 +126,7 @@ describe('the real program', () => {
 
         program.child.kill('SIGCONT')
         expect(await program.over).toBe(2)
-        expect(program.out()).toMatch(/no longer ours|taken over/)
+        expect(program.out()).toMatch(/no longer ours|lease is over|taken over/)
         expect(await violations({ ...scene, ever })).toEqual([])
       }
       say(

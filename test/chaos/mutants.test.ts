@@ -1,6 +1,7 @@
 /** A harness that never failed proves nothing: each of these wrong ways to store a page has to be found by it. */
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import type * as pages from '../../src/core/app/store-page.ts'
+import type * as complete from '../../src/core/db/complete.ts'
 import type * as jobs from '../../src/core/db/jobs.ts'
 import type * as batches from '../../src/core/db/pages.ts'
 import { crash, INCREMENTAL, pointsOf, writesOf } from './crash.ts'
@@ -10,7 +11,8 @@ import { zombie } from './zombie.ts'
 
 const planted = vi.hoisted(() => ({
   storePage: null as typeof pages.storePage | null,
-  renewLease: null as typeof jobs.renewLease | null,
+  renewLeases: null as typeof jobs.renewLeases | null,
+  anyEnd: false,
   closeBatch: null as ((real: typeof batches.closeBatch) => typeof batches.closeBatch) | null,
 }))
 
@@ -26,8 +28,18 @@ vi.mock('../../src/core/db/jobs.ts', async (original) => {
   const real = await original<typeof jobs>()
   return {
     ...real,
-    renewLease: (...args: Parameters<typeof jobs.renewLease>) =>
-      (planted.renewLease ?? real.renewLease)(...args),
+    renewLeases: (...args: Parameters<typeof jobs.renewLeases>) =>
+      (planted.renewLeases ?? real.renewLeases)(...args),
+  }
+})
+vi.mock('../../src/core/db/complete.ts', async (original) => {
+  const real = await original<typeof complete>()
+  return {
+    ...real,
+    completeJobs: async (...args: Parameters<typeof complete.completeJobs>) => {
+      const ended = await real.completeJobs(...args)
+      return planted.anyEnd ? new Set(args[1].map((e) => e.held.jobId)) : ended
+    },
   }
 })
 vi.mock('../../src/core/db/pages.ts', async (original) => {
@@ -41,10 +53,10 @@ vi.mock('../../src/core/db/pages.ts', async (original) => {
 
 const { transaction } = await import('../../src/core/db/connect.ts')
 const { markUnreachable, upsertCommits } = await import('../../src/core/db/commits.ts')
-const { closeBatch } = await import('../../src/core/db/pages.ts')
+const { closeBatch, openBatch } = await import('../../src/core/db/pages.ts')
 const { moveHeads } = await import('../../src/core/db/refs.ts')
-const { rollUpPlan } = await import('../../src/core/db/plans.ts')
-const { completeJob, renewLease } = await import('../../src/core/db/jobs.ts')
+const { completeJobs } = await import('../../src/core/db/complete.ts')
+const { renewLeases } = await import('../../src/core/db/jobs.ts')
 const { landCursor } = await import('../../src/core/app/land-cursor.ts')
 const { statsOf, tallied } = await import('../../src/core/domain/tally.ts')
 const { rows } = await import('../../src/core/db/connect.ts')
@@ -52,16 +64,17 @@ const { rows } = await import('../../src/core/db/connect.ts')
 type StorePage = typeof pages.storePage
 type Args = Parameters<StorePage>
 
-const mine = async (tx: Parameters<typeof renewLease>[0], held: Args[1]) => {
-  if (!(await renewLease(tx, held))) throw new Error('lease lost')
+const mine = async (tx: Parameters<typeof renewLeases>[0], held: Args[1]) => {
+  if (!(await renewLeases(tx, [held])).has(held.jobId)) throw new Error('lease lost')
 }
 const close = (
   tx: Parameters<typeof closeBatch>[0],
-  [, held, { page, payload }, before, tally]: Args,
+  [, held, { page, payload }, { before, tally }]: Args,
+  batchId: number,
   synced: number,
   pagesDone: number,
 ) =>
-  closeBatch(tx, held, {
+  closeBatch(tx, held, batchId, {
     beforeToken: before,
     afterToken: page.token,
     records: payload.count,
@@ -74,25 +87,25 @@ const close = (
 
 /** Heads and cursor in a transaction of their own, before the rows of the last page. */
 const cursorFirst: StorePage = async (...args) => {
-  const [ctx, held, { page, payload, counts }, , tally, limits] = args
+  const [ctx, held, { page, payload, counts }, { before, batchId: opened, tally }, limits] = args
   const { landing } = page
   const next = tallied(tally, counts, payload.count)
   let cursor: Awaited<ReturnType<typeof landCursor>> = null
   if (landing)
     await transaction(ctx.db, limits, async (tx) => {
       await mine(tx, held)
+      const batchId = opened ?? (await openBatch(tx, held, before))
       await markUnreachable(tx, held.repoId, landing.unreachable)
       await moveHeads(tx, held, landing.refs, landing.moves)
-      cursor = await landCursor(ctx, tx, held, next)
+      cursor = await landCursor(ctx, tx, { ...held, batchId }, next)
     })
   return transaction(ctx.db, limits, async (tx) => {
     await mine(tx, held)
-    const synced = await upsertCommits(tx, held, payload)
-    const stored = await close(tx, args, synced, next.pages)
-    if (landing) {
-      await completeJob(tx, held, { stats: statsOf(tallied(tally, counts, synced)), cursorAfter: cursor })
-      await rollUpPlan(tx, held.planId)
-    }
+    const batchId = opened ?? (await openBatch(tx, held, before))
+    const synced = await upsertCommits(tx, { ...held, batchId }, payload)
+    const stored = await close(tx, args, batchId, synced, next.pages)
+    const stats = statsOf(tallied(tally, counts, synced))
+    if (landing) await completeJobs(tx, [{ held, stats, cursorAfter: cursor }])
     return { ...stored, tally: tallied(tally, counts, synced) }
   })
 }
@@ -101,35 +114,35 @@ const cursorFirst: StorePage = async (...args) => {
 const twoTransactions =
   (fenced: boolean): StorePage =>
   async (...args) => {
-    const [ctx, held, { page, payload, counts }, , tally, limits] = args
-    const synced = await transaction(ctx.db, limits, async (tx) => {
+    const [ctx, held, { page, payload, counts }, { before, batchId: opened, tally }, limits] = args
+    const { batchId, synced } = await transaction(ctx.db, limits, async (tx) => {
       if (fenced) await mine(tx, held)
-      return upsertCommits(tx, held, payload)
+      const batchId = opened ?? (await openBatch(tx, held, before))
+      return { batchId, synced: await upsertCommits(tx, { ...held, batchId }, payload) }
     })
     return transaction(ctx.db, limits, async (tx) => {
       await mine(tx, held)
       const next = tallied(tally, counts, synced)
-      const stored = await close(tx, args, synced, next.pages)
+      const stored = await close(tx, args, batchId, synced, next.pages)
       if (page.landing) {
         await markUnreachable(tx, held.repoId, page.landing.unreachable)
         await moveHeads(tx, held, page.landing.refs, page.landing.moves)
-        const cursorAfter = await landCursor(ctx, tx, held, next)
-        await completeJob(tx, held, { stats: statsOf(next), cursorAfter })
-        await rollUpPlan(tx, held.planId)
+        const cursorAfter = await landCursor(ctx, tx, { ...held, batchId }, next)
+        await completeJobs(tx, [{ held, stats: statsOf(next), cursorAfter }])
       }
       return { ...stored, tally: next }
     })
   }
 
 /** Asks whose job it is, and holds nothing while the page is written. */
-const unlockedFence: typeof jobs.renewLease = async (db, held) => {
-  const found = await rows(
+const unlockedFence: typeof jobs.renewLeases = async (db, [held]) => {
+  const found = await rows<{ jobId: number }>(
     db,
     'job_renew',
-    `select 1 from ing_task t join ing_task_run r on r.id = $3 where t.id = $1 and t.fence = $2 and t.status = 'running' and r.status_code = 'RUNNING'`,
-    [held.jobId, held.fence, held.runId],
+    `select t.id as "jobId" from ing_task t join ing_task_run r on r.id = $3 where t.id = $1 and t.fence = $2 and t.status = 'running' and r.status_code = 'RUNNING'`,
+    [held?.jobId, held?.fence, held?.runId],
   )
-  return found.length > 0
+  return new Set(found.map((f) => f.jobId))
 }
 
 /** A batch that somebody else has ended is no reason to stop. */
@@ -149,7 +162,9 @@ describe('the harness finds', () => {
   beforeAll(async () => {
     world = await makeWorld({ fresh: false })
   })
-  afterEach(() => Object.assign(planted, { storePage: null, renewLease: null, closeBatch: null }))
+  afterEach(() =>
+    Object.assign(planted, { storePage: null, renewLeases: null, closeBatch: null, anyEnd: false }),
+  )
   afterAll(() => world.drop())
 
   /** From the end of the run backwards, where the last page is; stops at the first find. */
@@ -197,13 +212,14 @@ describe('the harness finds', () => {
   })
 
   test('a fence that is read without a lock: the job is taken over from under its owner', async () => {
-    planted.renewLease = unlockedFence
+    planted.renewLeases = unlockedFence
     expect(await zombiesUntilFound('commit_upsert')).toContainEqual(expect.stringMatching(/behind the fence/))
   })
 
   test('the same, where nothing else stands in the way: the heads go back', async () => {
-    planted.renewLease = unlockedFence
+    planted.renewLeases = unlockedFence
     planted.closeBatch = anyBatch
+    planted.anyEnd = true
     expect(await zombiesUntilFound('commit_upsert')).toContainEqual(
       expect.stringMatching(/scm.git_refs is not what the repository has/),
     )

@@ -14,8 +14,13 @@ export interface Program {
 }
 
 /** The built program on a database, as a timer would start it; nothing of our environment but the path. */
-export function startProgram(dsn: string, args: string[], env: Record<string, string> = {}): Program {
-  const child = spawn(process.execPath, [join(ROOT, 'bin/engram-scm-sync.js'), ...args, '--json'], {
+export function startProgram(
+  dsn: string,
+  args: string[],
+  env: Record<string, string> = {},
+  bin = 'sync',
+): Program {
+  const child = spawn(process.execPath, [join(ROOT, `bin/engram-scm-${bin}.js`), ...args, '--json'], {
     cwd: '/',
     env: {
       PATH: process.env.PATH,

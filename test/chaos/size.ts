@@ -1,7 +1,7 @@
 import { seeded } from '../helpers/git-repo.ts'
 
-/** How much of it: CHAOS_POINTS, CHAOS_KILLS, CHAOS_ZOMBIES, CHAOS_POLLS, or the figure of the short or the long form. */
-export function size(name: 'POINTS' | 'KILLS' | 'ZOMBIES' | 'POLLS', short: number, long: number): number {
+/** How much of it: CHAOS_<name>, or the figure of the short or the long form. */
+export function size(name: string, short: number, long: number): number {
   const given = process.env[`CHAOS_${name}`]
   return given ? Number(given) : process.env.CHAOS === 'long' ? long : short
 }

@@ -8,6 +8,8 @@ export const CUTS: readonly Cut[] = ['before', 'half', 'after']
 export interface Plan {
   /** Which write of the whole incarnation, from 1. */
   at: number
+  /** Counts from the first write that has this in its text. */
+  from?: string
   /** `hold`: the bytes wait, and with them whatever this process wants to send later, until `release`. */
   how: Cut | 'hold'
   /** The process is gone with its line: all connections break, none comes up again. Otherwise only this one breaks. */
@@ -29,6 +31,7 @@ export class Wire {
   readonly reached: Promise<void>
   private letGo: () => void = () => {}
   private frozen = false
+  private counting: boolean
   private readonly sockets = new Set<Socket>()
   private tell: () => void = () => {}
   private readonly plan: Plan | null
@@ -36,6 +39,7 @@ export class Wire {
 
   constructor(plan: Plan | null) {
     this.plan = plan
+    this.counting = plan?.from === undefined
     this.reached = new Promise((resolve) => {
       this.tell = resolve
     })
@@ -67,9 +71,10 @@ export class Wire {
   }
 
   /** What becomes of the next write. */
-  next(): Plan['how'] | 'pass' {
-    this.writes += 1
+  next(bytes: Buffer): Plan['how'] | 'pass' {
     if (this.frozen) return 'hold'
+    this.counting ||= bytes.includes(this.plan?.from ?? '')
+    this.writes += Number(this.counting)
     if (this.plan === null || this.writes !== this.plan.at) return 'pass'
     this.hit = true
     this.frozen = this.plan.how === 'hold'
@@ -117,7 +122,7 @@ class Line extends Socket {
     const put = (part: Buffer, then: (error?: Error | null) => void) =>
       super._write(part, 'buffer' as BufferEncoding, then)
     const cut = () => this.wire.broken(this)
-    switch (this.wire.next()) {
+    switch (this.wire.next(bytes)) {
       case 'pass':
         this.wire.sent.push(bytes.toString('latin1', 0, 400))
         put(bytes, done)

@@ -97,7 +97,7 @@ async function moved(repo: TestRepo, db: pg.Pool, repoId: number): Promise<TestR
 }
 
 /** A process of its own, as far as the server can tell: own name, own connections. */
-export function startProcess(copy: Copy, wire: Wire | null, wishes: Wishes = {}): Process {
+export function startProcess(copy: Pick<Copy, 'dsn'>, wire: Wire | null, wishes: Wishes = {}): Process {
   const worker = workerName()
   const pool = openPool({ dsn: copy.dsn, max: 5, applicationName: worker, statementTimeoutMs: 60_000 })
   wire?.carry(pool)
@@ -105,7 +105,7 @@ export function startProcess(copy: Copy, wire: Wire | null, wishes: Wishes = {})
 }
 
 /** Waits until the server has noticed that a process is gone: what was on its way is done or undone then. */
-export async function buried(copy: Copy, worker: string): Promise<void> {
+export async function buried(copy: Pick<Copy, 'query'>, worker: string): Promise<void> {
   for (;;) {
     const left = await copy.query(
       'select 1 from pg_stat_activity where application_name = $1 and datname = current_database()',

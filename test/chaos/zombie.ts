@@ -83,5 +83,5 @@ async function ledger(copy: Copy): Promise<string> {
 
 /** lease lost, or the lock is another's by now; never a bug, never a success of work that is not its own. */
 function isLost(outcome: string): boolean {
-  return /no longer ours|taken over|could not be renewed|is being synced by/.test(outcome)
+  return /no longer ours|lease is over|taken over|could not be renewed|is being synced by/.test(outcome)
 }
