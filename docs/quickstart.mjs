@@ -1,6 +1,6 @@
 /**
- * `npm run quickstart [-- <path or URL>]`: one real sync on a database that starts itself. Every step is a command
- * you can type; the repository is this checkout unless you name another.
+ * `npm run quickstart [-- <path or URL>]`: the whole circle once, on a database that starts itself. Every step is a
+ * command you can type; the repository is this checkout unless you name another.
  */
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
@@ -8,21 +8,28 @@ import { fileURLToPath } from 'node:url'
 import Table from 'cli-table3'
 import pg from 'pg'
 
+// A database of your own is not started from here, only brought up to date.
+const { LOGBOOK_DSN, POSTGRES_DSN, DATABASE_URL } = process.env
+const dsn = LOGBOOK_DSN || POSTGRES_DSN || DATABASE_URL
 const root = fileURLToPath(new URL('..', import.meta.url))
 const target = process.argv[2] ?? root
 const repo = target.startsWith('git:') && !target.startsWith('git://') ? target : `git:${target}`
 
 if (!existsSync(`${root}dist`)) spawnSync(process.execPath, [`${root}build.mjs`], { stdio: 'inherit' })
 
-step('db', 'up')
+step('db', dsn ? 'migrate' : 'up')
 step('repos', 'add', repo)
-step('runner', 'incremental', '--repo', repo)
+step('scheduler', '--once')
+step('worker', '--drain')
+step('reaper', '--once')
 step('status')
 await newestCommits()
 process.stdout.write(`
 Look further:
   npx engram-scm-sync status                        what was synced, what is in hand
-  npx engram-scm-sync runner incremental --help     sync again: only what is new is read
+  npx engram-scm-sync scheduler --loop, worker, reaper --loop
+                                                    the same for all repositories, for ever
+  npx engram-scm-sync runner incremental --help     one repository at once; the scheduler asks each once an hour
   psql "$(npx engram-scm-sync db url)"              the tables: scm.git_commits, scm.git_refs, scm.v_facts
   npx engram-scm-sync db down                       stop the database; everything stored stays
 `)
@@ -46,10 +53,7 @@ async function newestCommits() {
   const { stdout } = spawnSync(process.execPath, [`${root}bin/engram-scm-sync.js`, 'db', 'url'], {
     encoding: 'utf8',
   })
-  const { LOGBOOK_DSN, POSTGRES_DSN, DATABASE_URL } = process.env
-  const client = new pg.Client({
-    connectionString: LOGBOOK_DSN || POSTGRES_DSN || DATABASE_URL || stdout.trim(),
-  })
+  const client = new pg.Client({ connectionString: dsn || stdout.trim() })
   await client.connect()
   const { rows } = await client.query(sql)
   await client.end()

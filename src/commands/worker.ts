@@ -72,6 +72,7 @@ export default class Worker extends BaseCommand {
       drain: flags.drain ?? false,
       jobTypes: jobTypesIn(flags['job-types']),
       pool: flags.pool ?? null,
+      parallelism: flags.parallelism,
     }
     const name = flags['worker-id']
     return this.report((ctx) => work(name ? { ...ctx, worker: name } : ctx, ask), workerText)

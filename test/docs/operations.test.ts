@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import pg from 'pg'
@@ -12,7 +12,8 @@ import { filled, statementsOf } from '../runbook/statements.ts'
 /**
  * The operators' guide, executed. bash: line by line, the exit code as its `# exit n` says, else 0. sql: each statement
  * has a comment, and the comment has an entry in EFFECTS. json: the keys that the command in the line above really
- * prints. toml: accepted by `config validate`. Whatever is none of these fails.
+ * prints. toml: accepted by `config validate`. ini, yaml: units that systemd accepts and commands that run until they are
+ * told to stop. Whatever is none of these fails.
  */
 const ROOT = new URL('../..', import.meta.url).pathname
 const GUIDE = readFileSync(join(ROOT, 'docs/operations.md'), 'utf8')
@@ -50,7 +51,7 @@ const of = (language: string) => BLOCKS.filter((b) => b.language === language)
 test('every block is of a kind this file can check', () => {
   expect(BLOCKS.length).toBeGreaterThan(20)
   for (const { language, line } of BLOCKS)
-    expect(['bash', 'sql', 'json', 'toml'], `line ${line}`).toContain(language)
+    expect(['bash', 'sql', 'json', 'toml', 'ini', 'yaml'], `line ${line}`).toContain(language)
 })
 
 describe('the commands', () => {
@@ -117,7 +118,7 @@ describe('the commands', () => {
   function reasonToSkip(text: string): string | null {
     const words = text.split(/[\s|"$()]+/).filter(Boolean)
     const first = words[0] as string
-    if (!['psql', 'pg_dump', 'pg_restore', 'export', ...BINARIES].includes(first))
+    if (!['psql', 'pg_dump', 'pg_restore', 'ps', 'export', ...BINARIES].includes(first))
       throw new Error(`this test does not know how to check: ${text}`)
     for (const tool of ['psql', 'jq', 'pg_dump', 'pg_restore'])
       if (words.includes(tool) && majorOf(tool) === null) return `${tool} is not installed`
@@ -141,6 +142,161 @@ describe('the commands', () => {
     const ended = await shell.run(`engram-scm-sync config validate --config ${file} --json`)
     expect(JSON.parse(ended.stdout)).toMatchObject({ status: 'success', problems: [], warnings: [] })
   })
+
+  test.each(of('ini'))('start and stop what the unit of line $line says', async ({ body, lead }) => {
+    const name = /^Unit `(engram-scm-[a-z]+@?\.service)`/.exec(lead)?.[1]
+    if (name === undefined) throw new Error(`no unit is named above the block: ${lead}`)
+    const bin = join(shell.folder, 'bin')
+    const file = join(shell.folder, name)
+    writeFileSync(file, body.replaceAll('/usr/bin/', `${bin}/`).replace(/^User=.*$/m, ''))
+    if (majorOf('systemd-analyze') === null)
+      process.stdout.write(`not checked by systemd, it is not installed: ${name}\n`)
+    else {
+      // What it does not know it passes over, with a word on stderr; of the machine's own units it speaks too.
+      const { status, stderr } = spawnSync('systemd-analyze', ['verify', '--man=no', file], {
+        encoding: 'utf8',
+      })
+      expect([status, stderr.split('\n').filter((line) => line.includes(name))]).toEqual([0, []])
+    }
+
+    const commands = [...body.matchAll(/^ExecSt(?:art|op)=\/usr\/bin\/(.*)$/gm)].map((m) => m[1] as string)
+    expect(commands.length).toBeGreaterThan(0)
+    if (body.includes('Type=oneshot')) {
+      expect(commands).toEqual(['engram-scm-sync db up', 'engram-scm-sync db down'])
+      for (const command of [...commands, 'engram-scm-sync db up'])
+        expect((await shell.run(command)).code, command).toBe(0)
+    } else for (const command of commands) await untilStopped(command)
+  })
+
+  test.each(of('yaml'))('start and stop what the services of line $line say', async ({ body, lead }) => {
+    expect(lead).toBe('File `compose.yaml`:')
+    const services = [...body.matchAll(/^ {2}(\w+):\n {4}<<: \*engram\n {4}command: (.*)$/gm)]
+    expect(services.map((m) => m[1])).toEqual(['scm_sync_scheduler', 'scm_sync_worker', 'scm_sync_reaper'])
+    for (const [, , command] of services) await untilStopped(command as string)
+    for (const [, named] of GUIDE.matchAll(/`docker compose [^`]*?(scm_\w+)[^`]*`/g))
+      expect(services.map((m) => m[1])).toContain(named)
+  })
+
+  /** As a service manager has it: it goes on until SIGTERM, and that is no failure. */
+  async function untilStopped(command: string): Promise<void> {
+    const program = shell.start(command, { ENGRAM_SCM_LOG_LEVEL: 'info' })
+    const url = (await shell.run('engram-scm-sync db url')).stdout.trim()
+    const client = new pg.Client({ connectionString: url })
+    await client.connect()
+    try {
+      const busy = `select 1 from pg_stat_activity where application_name like 'engram-scm%' and pid <> pg_backend_pid()`
+      for (let n = 0; n < 200 && (await client.query(busy)).rowCount === 0; n++)
+        await new Promise((resolve) => setTimeout(resolve, 50))
+      await new Promise((resolve) => setTimeout(resolve, 300))
+    } finally {
+      await client.end()
+    }
+    const ended = await Promise.race([program.ended, program.stop()])
+    expect(ended.code, `${command}\n${ended.stderr}`).toBe(0)
+  }
+
+  test('one scheduler leads, the other says what the guide says', async () => {
+    const leader = shell.start('engram-scm-scheduler --loop --json')
+    try {
+      while (leader.reports().length === 0) await new Promise((resolve) => setTimeout(resolve, 50))
+      const other = await shell.run('engram-scm-scheduler --once')
+      expect(other.code).toBe(0)
+      expect(GUIDE).toContain(`\`${other.stdout.trim()}\``)
+      const asJson = await shell.run('engram-scm-scheduler --once --json')
+      expect(JSON.parse(asJson.stdout)).toMatchObject({ leader: false })
+      const [row] = await asked('Who leads, and until when if nothing more is heard')
+      expect(row.lease_until > new Date()).toBe(true)
+    } finally {
+      expect((await leader.stop()).code).toBe(0)
+    }
+    const next = await shell.run('engram-scm-scheduler --once --json')
+    expect(JSON.parse(next.stdout)).toMatchObject({ leader: true })
+  })
+
+  test('a look that finds nothing leaves event and audited cursor alone, and says when it looked', async () => {
+    const look = async () => {
+      await shell.run(`engram-scm-sync runner incremental --repo git:${repoId}`)
+      const cursors = await asked('When each cursor was last moved or confirmed, the longest ago first')
+      const audited = await query('select version, updated_at from ing_cursor where provenance_code = $1', [
+        `git:${repoId}`,
+      ])
+      return {
+        kept: [
+          audited,
+          await asked("The moves of one repository's cursor"),
+          cursors.find((c) => c.key === `git_cursor:${repoId}`)?.watermark,
+        ],
+        at: cursors.find((c) => c.key === `git_cursor:${repoId}`)?.updated_at,
+      }
+    }
+    const first = await look()
+    const second = await look()
+    expect(second.kept).toEqual(first.kept)
+    expect(second.at > first.at).toBe(true)
+  })
+
+  test('a pool of the guide takes what is its own', async () => {
+    const file = join(shell.folder, 'pools.toml')
+    writeFileSync(file, of('toml').find((b) => b.body.includes('pools.gitlab-prod'))?.body as string, {
+      mode: 0o600,
+    })
+    const hosts = { prod: 'gitlab.prod.example.com', other: 'gitlab.other.example.com' }
+    for (const host of Object.values(hosts))
+      await shell.run(`engram-scm-sync repos add git:https://${host}/x.git`)
+    // Nobody is there to be asked: whose job was tried is the question.
+    await shell.run('engram-scm-scheduler --once')
+    await shell.run(`engram-scm-worker --drain --pool gitlab-prod --config ${file}`, {
+      env: { https_proxy: 'http://127.0.0.1:1' },
+    })
+    const tried = await query(
+      `select instance_key, attempts from ing_task where instance_key like 'gitlab.%' order by 1`,
+    )
+    expect(tried).toEqual([
+      { instance_key: hosts.other, attempts: 0 },
+      { instance_key: hosts.prod, attempts: 1 },
+    ])
+    const parked = await asked('Parked jobs, and until when at the latest')
+    expect(parked.map((p) => p.status)).toContain('failed')
+  })
+
+  test('a worker goes on after the database was away', async () => {
+    const worker = shell.start('engram-scm-worker --json --poll-interval 0.5', {
+      ENGRAM_SCM_LOG_LEVEL: 'warn',
+      SCM_WORKER_INSTANCE_ALLOWLIST: 'nobody',
+    })
+    let log = ''
+    worker.heard((text) => {
+      log += text
+    })
+    await new Promise((resolve) => setTimeout(resolve, 1500))
+    await shell.run('engram-scm-sync db down')
+    for (let n = 0; n < 200 && !log.includes('no claim: the database does not answer'); n++)
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    expect(log).toContain('no claim: the database does not answer')
+    await shell.run('engram-scm-sync db up')
+    shell.repo.commit('after the outage')
+    await query(`update logbook.kv set updated_at = now() - interval '2 hours' where key = $1`, [
+      `git_cursor:${repoId}`,
+    ])
+    await shell.run('engram-scm-scheduler --once')
+    const found = 'select 1 from scm.git_commits where repo_id = $1 and message like $2'
+    for (let n = 0; n < 200 && (await query(found, [repoId, 'after the outage%'])).length === 0; n++)
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    expect(JSON.parse((await worker.stop()).stdout)).toMatchObject({ status: 'success', jobs_completed: 1 })
+  })
+
+  let url: string | undefined
+  async function query(sql: string, values: unknown[] = []) {
+    url ??= (await shell.run('engram-scm-sync db url')).stdout.trim()
+    const client = new pg.Client({ connectionString: url })
+    await client.connect()
+    try {
+      return (await client.query(sql, values)).rows
+    } finally {
+      await client.end()
+    }
+  }
+  const asked = (comment: string) => query(filled(statementOf(comment), { jobId: 0, repoId }))
 
   test('sync as the role that the grants make', async () => {
     const url = (await shell.run('engram-scm-sync db url')).stdout.trim()
@@ -406,7 +562,17 @@ const EFFECTS: Record<string, Effect> = {
   'Heartbeat stall: a run without a sign of life for a whole lease': { rows: 1 },
   'Runs of more than an hour': { rows: 1 },
   'Retry storm: one job tried five times in 15 minutes': { rows: 1 },
-  'Cursor stall: an enabled repository whose cursor has not moved for a day': { rows: 1 },
+  'Cursor stall: an enabled repository whose cursor nothing has moved or confirmed for a day': { rows: 1 },
+  'Who leads, and until when if nothing more is heard': {
+    rows: 0,
+    foundAfter: `insert into scm.leaders (duty, term, held_by, elected_at, lease_until) values ('scheduler', 1, 'h', now(), now())`,
+  },
+  'Parked jobs, and until when at the latest': {
+    rows: 0,
+    foundAfter: `update ing_task set parked_until = now() + interval '1 hour', updated_at = clock_timestamp()
+      where id = (select min(id) from ing_task where status = 'failed')`,
+  },
+  'When each cursor was last moved or confirmed, the longest ago first': { rows: 2 },
   'A role for the syncs': { rows: 0 },
   'It may use the schemas': { rows: 0, after: true },
   'It may work with the rows': { rows: 0, after: true },
@@ -489,7 +655,15 @@ function commandsOf(body: string): { text: string; code: number }[] {
 }
 
 /** Keys all the way down; entries of a list together. Counts by a name are a map, whatever its keys. */
-const MAPS = ['runs_24h_by_status', 'repos_by_type', 'by_scope']
+const MAPS = [
+  'runs_24h_by_status',
+  'repos_by_type',
+  'by_scope',
+  'by_instance',
+  'by_tenant',
+  'pauses_by_reason',
+  'paused_by_reason',
+]
 function shapeOf(value: unknown, key = ''): unknown {
   if (Array.isArray(value))
     return value.length === 0 ? [] : [Object.assign({}, ...value.map((v) => shapeOf(v)))]

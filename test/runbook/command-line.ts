@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -13,7 +13,21 @@ export interface Shell {
   env: Record<string, string>
   /** Runs one line. `stopAfterFirstLine`: SIGTERM once a line came out, for what never ends by itself. */
   run(line: string, o?: { stopAfterFirstLine?: boolean; env?: Record<string, string> }): Promise<Ended>
+  /** Starts one program and lets it go on, as a service manager would. */
+  start(line: string, env?: Record<string, string>): Running
   close(): Promise<void>
+}
+
+export interface Running {
+  pid: number
+  signal(name: NodeJS.Signals): void
+  /** Lines of JSON on stdout so far. */
+  reports(): Record<string, unknown>[]
+  /** What comes on stderr from now on. */
+  heard(by: (text: string) => void): void
+  /** SIGTERM, and how it ended. */
+  stop(): Promise<Ended>
+  ended: Promise<Ended>
 }
 
 export interface Ended {
@@ -45,6 +59,11 @@ export function openShell(more: Record<string, string> = {}): Shell {
   for (const age of [86_400 * 40, 86_400 * 3, 7200, 60])
     repo.commit(`${age} seconds old`, { date: now - age })
 
+  const children = new Set<ChildProcess>()
+  const born = (child: ChildProcess) => {
+    children.add(child)
+    child.on('close', () => children.delete(child))
+  }
   const env: Record<string, string> = {
     PATH: `${bin}:${process.env.PATH ?? '/usr/bin:/bin'}`,
     HOME: folder,
@@ -56,15 +75,61 @@ export function openShell(more: Record<string, string> = {}): Shell {
     folder,
     repo,
     env,
-    run: (line, o = {}) => runLine(line, folder, { ...env, ...o.env }, o.stopAfterFirstLine ?? false),
+    run: (line, o = {}) => runLine(line, folder, { ...env, ...o.env }, o.stopAfterFirstLine ?? false, born),
+    start: (line, given = {}) => startLine(line, folder, { ...env, ...given }, born),
     close: async () => {
-      if (existsSync(join(folder, 'data/pg17'))) await runLine('engram-scm-sync db down', folder, env, false)
+      for (const child of children) child.kill('SIGKILL')
+      if (existsSync(join(folder, 'data/pg17')))
+        await runLine('engram-scm-sync db down', folder, env, false, born)
       rmSync(folder, { recursive: true, force: true })
     },
   }
 }
 
-function runLine(line: string, cwd: string, env: Record<string, string>, stopEarly: boolean): Promise<Ended> {
+/** `exec` makes the program itself the child, so that it is the one a signal reaches. */
+function startLine(
+  line: string,
+  cwd: string,
+  env: Record<string, string>,
+  born: (child: ChildProcess) => void,
+): Running {
+  const child = spawn('bash', ['-c', `exec ${line}`], { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] })
+  born(child)
+  const seen: Ended = { code: null, stdout: '', stderr: '' }
+  child.stdout.on('data', (part) => {
+    seen.stdout += part
+  })
+  child.stderr.on('data', (part) => {
+    seen.stderr += part
+  })
+  const ended = new Promise<Ended>((resolve, reject) => {
+    child.on('error', reject)
+    child.on('close', (code) => resolve({ ...seen, code }))
+  })
+  return {
+    pid: child.pid as number,
+    signal: (name) => child.kill(name),
+    reports: () =>
+      seen.stdout
+        .split('\n')
+        .slice(0, -1)
+        .map((text) => JSON.parse(text)),
+    heard: (by) => child.stderr.on('data', (part) => by(String(part))),
+    stop: () => {
+      child.kill('SIGTERM')
+      return ended
+    },
+    ended,
+  }
+}
+
+function runLine(
+  line: string,
+  cwd: string,
+  env: Record<string, string>,
+  stopEarly: boolean,
+  born: (child: ChildProcess) => void,
+): Promise<Ended> {
   // `exec` makes the command itself the child, so that it is the one a signal reaches.
   const text = stopEarly ? `exec ${line}` : line
   return new Promise((resolve, reject) => {
@@ -73,6 +138,7 @@ function runLine(line: string, cwd: string, env: Record<string, string>, stopEar
       env,
       stdio: ['ignore', 'pipe', 'pipe'],
     })
+    born(child)
     const ended: Ended = { code: null, stdout: '', stderr: '' }
     child.stdout.on('data', (part) => {
       ended.stdout += part

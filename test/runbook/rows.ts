@@ -184,6 +184,10 @@ export async function makeRows(db: pg.Pool | pg.PoolClient): Promise<Rows> {
     [String(repoId)],
   )
   await db.query(
+    `update logbook.kv set updated_at = now() - interval '3 days' where namespace = 'scm.sync' and key = 'git_cursor:' || $1`,
+    [String(repoId)],
+  )
+  await db.query(
     `insert into scm.git_refs (repo_id, ref_name, kind, sha, run_id) values ($1, 'refs/heads/main', 'branch', 'aa', $2)`,
     [repoId, runs.done],
   )

@@ -1,54 +1,11 @@
-import { existsSync, readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { embeddedUrl, freshDatabase, servers, type TestDatabase } from '../helpers/database.ts'
 import { openShell, type Shell } from './command-line.ts'
+import { A, B, blocksOf, here, linesOf, sayIfAbsent, statementsIn } from './printed.ts'
 import { makeRows, type Rows, undone } from './rows.ts'
 import { filled, normalised, STATEMENTS } from './statements.ts'
 
-/** The runbooks themselves, where they lie beside the checkout. Elsewhere the other files of this folder stand for them. */
-const FOLDER = new URL('../../../shared/runbooks/', import.meta.url)
-const here = existsSync(FOLDER)
-if (!here) process.stdout.write('no ../shared/runbooks beside this checkout: its own text is not compared\n')
-
-const text = (name: string) => (here ? readFileSync(new URL(name, FOLDER), 'utf8') : '')
-const B = text('scm-sync-ops.md')
-const A = text('ingest-ops.md')
-
-interface Block {
-  language: string
-  body: string
-}
-
-function blocksOf(markdown: string): Block[] {
-  return [...markdown.matchAll(/^[ ]*```(\w+)\n([\s\S]*?)^[ ]*```$/gm)].map((m) => ({
-    language: m[1] as string,
-    body: m[2] as string,
-  }))
-}
-
-/** Statements as printed: of the sql blocks, and inside the python one-liners of the bash blocks. */
-function statementsIn(markdown: string): string[] {
-  return blocksOf(markdown).flatMap(({ language, body }) => {
-    if (language === 'sql')
-      return body
-        .replace(/^\s*--.*$/gm, '')
-        .split(';')
-        .map((s) => s.trim())
-        .filter(Boolean)
-    return [...body.matchAll(/cur\.execute\((?:\\"|''')([\s\S]*?)(?:\\"|''')\)/g)].map((m) =>
-      (m[1] as string).trim(),
-    )
-  })
-}
-
-/** One command a line: comments gone, continued lines joined. */
-function linesOf(markdown: string): string[] {
-  return blocksOf(markdown)
-    .filter((b) => b.language === 'bash')
-    .flatMap((b) => b.body.replace(/\\\n\s*/g, ' ').split('\n'))
-    .map((line) => line.replace(/\s+#.*$/, '').trim())
-    .filter((line) => line !== '' && !line.startsWith('#'))
-}
+sayIfAbsent()
 
 describe.skipIf(!here)('the statements as the runbooks print them', () => {
   const printed = statementsIn(B).concat(statementsIn(A))

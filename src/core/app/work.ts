@@ -20,6 +20,8 @@ export interface WorkAsk {
   /** Empty means: what the pool or the configuration says; and empty there means all. */
   jobTypes: JobType[]
   pool: string | null
+  /** Said for this process: goes before what its pool says. */
+  parallelism?: number | undefined
 }
 
 /** Errors kept for the report; the log has all of them. */
@@ -179,7 +181,7 @@ function servedBy(ctx: Context, ask: WorkAsk) {
   }
   const hosts = some(worker.instance_allowlist, pool?.instance_allowlist)
   return {
-    parallelism: pool?.parallelism ?? worker.parallelism,
+    parallelism: ask.parallelism ?? pool?.parallelism ?? worker.parallelism,
     // At least not what no source of this program has.
     jobTypes: some(ask.jobTypes, pool?.job_types) ?? sourced(ctx),
     instances: hosts?.map((host) => host.toLowerCase()) ?? null,

@@ -189,6 +189,29 @@ describe.each(servers())('a worker on the $name server', ({ url }) => {
     expect(await worker).toMatchObject({ status: 'success', jobs_completed: 1 })
   })
 
+  test('a pool has its own parallelism; what is said for this process goes first', async () => {
+    for (let n = 0; n < 4; n++) await another()
+    let [open, most] = [0, 0]
+    const sources = watched(async () => {
+      most = Math.max(most, ++open)
+      await new Promise((resolve) => setTimeout(resolve, 100))
+      open--
+    })
+    const drained = async (more: Partial<WorkAsk>) => {
+      most = 0
+      await scene.query('truncate ing_task, ing_plan, ing_plan_slice, logbook.kv')
+      await schedule()
+      const ctx = scene.ctx({ sources })
+      const wide = { job_types: [], instance_allowlist: [], tenant_allowlist: [], parallelism: 3 }
+      const { scm } = ctx.config
+      const config = { ...ctx.config, scm: { ...scm, worker: { ...scm.worker, pools: { wide } } } }
+      await work({ ...ctx, config }, { ...DRAIN, ...more })
+      return most
+    }
+    expect([await drained({}), await drained({ pool: 'wide' })]).toEqual([1, 3])
+    expect(await drained({ pool: 'wide', parallelism: 2 })).toBe(2)
+  })
+
   test('a pool that is not configured is a mistake of whoever asks', async () => {
     await expect(work(scene.ctx(), { ...DRAIN, pool: 'nowhere' })).rejects.toMatchObject({ kind: 'usage' })
   })
