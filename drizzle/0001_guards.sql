@@ -27,8 +27,10 @@ CREATE TRIGGER kv_touch BEFORE UPDATE ON logbook.kv
 CREATE TRIGGER repos_touch BEFORE UPDATE ON scm.repos
   FOR EACH ROW WHEN (NEW.updated_at = OLD.updated_at) EXECUTE FUNCTION scm.touch();
 --> statement-breakpoint
+-- The engine stamps each change of a job with clock_timestamp(), twice in one transaction too; a person stamps none.
 -- An operator's UPDATE through scm.sync_jobs: whatever leaves 'running' loses its lease (so its owner's fence
--- check fails), whatever becomes pending is due and unfinished again.
+-- check fails), whatever becomes pending is unfinished again, and due unless the
+-- statement or its backoff says later; whatever is ended frees its (repo, job type) and closes its chunk.
 CREATE FUNCTION scm.task_edited_by_hand() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN
   NEW.updated_at := clock_timestamp();
@@ -40,6 +42,14 @@ BEGIN
   IF NEW.status = 'pending' THEN
     NEW.finished_at := NULL;
     NEW.scheduled_at := coalesce(NEW.scheduled_at, clock_timestamp());
+  END IF;
+  IF NEW.status IN ('completed', 'dead', 'cancelled') AND NEW.status <> OLD.status THEN
+    NEW.active_key := NULL;
+    NEW.finished_at := coalesce(NEW.finished_at, clock_timestamp());
+    UPDATE public.ing_plan_slice SET updated_at = clock_timestamp(),
+           status_code = CASE NEW.status WHEN 'completed' THEN 'SUCCEEDED' WHEN 'dead' THEN 'FAILED' ELSE 'CANCELLED' END
+     WHERE id = NEW.slice_id;
+    PERFORM scm.roll_up_plans(ARRAY[NEW.plan_id]);
   END IF;
   RETURN NEW;
 END $$;

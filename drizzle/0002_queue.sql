@@ -37,7 +37,7 @@ BEGIN
   select array_agg(job_id), array_agg(fence) into held, fences from lock;
   if held is null then return; end if;
 
-  select array_agg(last_run_id) into left_runs from ing_task where id = any(held) and last_run_id is not null;
+  select array_agg(id) into left_runs from ing_task_run where task_id = any(held) and status_code = 'RUNNING';
   if left_runs is not null then
     update ing_task_run set status_code = 'FAILED', finished_at = now(), error = 'lease lost: taken over by ' || by_worker,
            error_summary_json = jsonb_build_object('error_category', 'lease_lost', 'error_message', 'taken over by ' || by_worker)
@@ -52,7 +52,7 @@ BEGIN
        set status = 'running', attempts = case when t.status in ('dead', 'completed', 'cancelled') then 1 else t.attempts + 1 end,
            started_at = coalesce(t.started_at, now()), finished_at = null, parked_until = null, lease_owner = by_worker,
            leased_at = now(), lease_seconds = for_seconds, lease_until = now() + make_interval(secs => for_seconds),
-           fence = ask.fence, last_run_id = nextval('ing_task_run_id_seq'), updated_at = now(),
+           fence = ask.fence, last_run_id = nextval('ing_task_run_id_seq'), updated_at = clock_timestamp(),
            -- A dead job that an operator set to pending may have a successor which holds the key: then it goes without,
            -- and the lock alone keeps the two apart. Insisting would fail this claim and every later one.
            active_key = case when t.mode = 'incremental' and (
@@ -63,7 +63,7 @@ BEGIN
       join ing_plan_slice s on s.id = before.slice_id
       left join lateral (
         select r.attempt_no, r.status_code, r.checkpoint, r.pinned from ing_task_run r
-         where before.last_run_id is not null and r.task_id = before.id order by r.attempt_no desc limit 1) last on true
+         where r.task_id = before.id order by r.attempt_no desc limit 1) last on true
      where t.id = ask.id
     returning t.*, s.slice_spec, coalesce(last.attempt_no, 0) + 1 as run_no,
               case when last.status_code <> 'SUCCEEDED' then last.checkpoint end as checkpoint,
@@ -112,7 +112,7 @@ BEGIN
    where lock_id is not null;
   with job as (
     update ing_task set status = 'completed', finished_at = now(), lease_owner = null, leased_at = null, lease_until = null,
-           active_key = null, error_summary_json = null, updated_at = now()
+           active_key = null, error_summary_json = null, updated_at = clock_timestamp()
      where id = any(mine) returning last_run_id, slice_id, plan_id)
   select array_agg(last_run_id), array_agg(slice_id), array_agg(plan_id) into my_runs, my_slices, my_plans from job;
   if mine is null then return; end if;
@@ -153,7 +153,8 @@ END $$;
 --> statement-breakpoint
 CREATE TRIGGER job_becomes_ready AFTER UPDATE ON public.ing_task FOR EACH ROW
   WHEN (NEW.status IN ('pending', 'failed') AND NEW.parked_until IS NULL
-    AND (OLD.status NOT IN ('pending', 'failed') OR OLD.parked_until IS NOT NULL))
+    AND (OLD.status NOT IN ('pending', 'failed') OR OLD.parked_until IS NOT NULL
+      OR NEW.tenant_id <> OLD.tenant_id OR NEW.instance_key <> OLD.instance_key))
   EXECUTE FUNCTION scm.open_lane();
 --> statement-breakpoint
 CREATE FUNCTION scm.open_lanes() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_catalog AS $$
@@ -190,7 +191,8 @@ END $$;
 --> statement-breakpoint
 CREATE TRIGGER parked_job_changes BEFORE UPDATE ON public.ing_task FOR EACH ROW
   WHEN (NEW.parked_until = OLD.parked_until AND (NEW.status <> OLD.status OR NEW.scheduled_at IS DISTINCT FROM OLD.scheduled_at
-    OR NEW.attempts <> OLD.attempts))
+    OR NEW.attempts <> OLD.attempts OR NEW.max_attempts <> OLD.max_attempts OR NEW.repo_id <> OLD.repo_id
+    OR NEW.job_type <> OLD.job_type OR NEW.tenant_id <> OLD.tenant_id OR NEW.instance_key <> OLD.instance_key))
   EXECUTE FUNCTION scm.unpark();
 --> statement-breakpoint
 -- The end of a pause as a person may have written it; null for what cannot be read, or is over.
@@ -221,19 +223,30 @@ BEGIN
   return parked;
 END $$;
 --> statement-breakpoint
+-- What a worker looks at first: the repository, and what the operators' kv cursor holds. VOLATILE, so that it looks when it
+-- is called: the statement it stands in may have waited for its turn, and have a snapshot from before.
+CREATE FUNCTION scm.seen_by_worker(of_repo bigint, cursor_key text, OUT repo jsonb, OUT kv_cursor jsonb) LANGUAGE plpgsql VOLATILE
+SET search_path = public, pg_catalog AS $$
+BEGIN
+  select jsonb_build_object('repoId', repo_id, 'kind', repo_type, 'locator', url, 'projectKey', project_key,
+           'instanceKey', instance_key, 'tenantId', tenant_id, 'enabled', enabled)
+    into repo from scm.repos where repo_id = of_repo;
+  select value_json into kv_cursor from logbook.kv where namespace = 'scm.sync' and key = cursor_key;
+END $$;
+--> statement-breakpoint
 -- A lock that goes lets the next parked job of its (repo, job type) in; a pause that is changed or removed, all of them.
 -- They come back by the same way as those whose time has come. Should this miss one, its time comes too.
 CREATE FUNCTION scm.lock_is_gone() RETURNS trigger LANGUAGE plpgsql
 SET search_path = public, pg_catalog SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 BEGIN
-  update ing_task set parked_until = now(), updated_at = clock_timestamp()
+  update ing_task set parked_until = greatest(now(), scheduled_at), updated_at = clock_timestamp()
    where id in (select (
        select t.id from ing_task t
         where t.repo_id = gone.repo_id and t.job_type = gone.job_type and t.status in ('pending', 'failed')
-          and t.parked_until > now() and t.parked_until < 'infinity' and t.scheduled_at <= now()
+          and t.parked_until > greatest(now(), t.scheduled_at) and t.parked_until < 'infinity'
         order by t.priority, t.id limit 1) from gone)
      -- Said again: by the time the row is ours, it may have become something else.
-     and status in ('pending', 'failed') and parked_until > now() and parked_until < 'infinity';
+     and status in ('pending', 'failed') and parked_until > greatest(now(), scheduled_at) and parked_until < 'infinity';
   return null;
 END $$;
 --> statement-breakpoint
@@ -244,9 +257,9 @@ CREATE FUNCTION scm.pause_has_changed() RETURNS trigger LANGUAGE plpgsql
 SET search_path = public, pg_catalog SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 BEGIN
   if OLD.key ~ '^[0-9]{1,18}:' then
-    update ing_task set parked_until = now(), updated_at = clock_timestamp()
+    update ing_task set parked_until = greatest(now(), scheduled_at), updated_at = clock_timestamp()
      where repo_id = split_part(OLD.key, ':', 1)::bigint and job_type = split_part(OLD.key, ':', 2)
-       and status in ('pending', 'failed') and parked_until > now() and parked_until < 'infinity' and scheduled_at <= now();
+       and status in ('pending', 'failed') and parked_until > greatest(now(), scheduled_at) and parked_until < 'infinity';
   end if;
   return null;
 END $$;
@@ -274,7 +287,7 @@ SET enable_nestloop = off SET enable_seqscan = off SET enable_bitmapscan = off A
 DECLARE
   most_rounds constant int := 20;
   wanted int := how_many;
-  at_once int := 1; -- jobs looked at per lane, more once some were found parked
+  at_once int := 1; -- jobs looked at per lane; more once some were met that may not run
   room int;
   chosen bigint[];
   blocked bigint[];
@@ -282,11 +295,16 @@ DECLARE
   held int;
   revived boolean := false;
 BEGIN
+  if current_setting('transaction_isolation') <> 'read committed' then
+    raise 'jobs are claimed in read committed transactions only: others count what ran before they waited'
+      using errcode = 'invalid_transaction_state', hint = 'reset default_transaction_isolation';
+  end if;
   perform pg_advisory_xact_lock(7301);
   if exists (select from logbook.kv where namespace = 'scm.sync_health' and key = 'default:global' and value_json->>'state' = 'open') then
     return;
   end if;
-  if exists (select from ing_task where status in ('pending', 'failed') and parked_until <= now()) then
+  -- In the order of the one index that is meant: another would be read whole.
+  if (select id from ing_task where status in ('pending', 'failed') and parked_until <= now() order by parked_until limit 1) is not null then
     update ing_task set parked_until = null, updated_at = clock_timestamp()
      where id = any(array(
        select id from ing_task where status in ('pending', 'failed') and parked_until <= now()
@@ -294,17 +312,14 @@ BEGIN
   end if;
 
   for round in 1..most_rounds loop
-    select least(wanted, max_running - count(*)) into room
-      from (select from ing_task where status = 'running' and lease_until > now() limit max_running) live;
-    exit when room <= 0;
-
     with live as materialized (
-      select instance_key, tenant_id from ing_task where status = 'running' and lease_until > now()),
+      select instance_key, tenant_id from ing_task where status = 'running' and lease_until > now() limit max_running),
+    space as materialized (select least(wanted, max_running - count(*)) as room from live),
     lane as (
-      select l.tenant_id, l.instance_key, coalesce(t.n, 0) as running,
-             case when l.instance_key = '' then room else per_instance - coalesce(i.n, 0) end as instance_room,
-             case when l.tenant_id = '' then room else per_tenant - coalesce(t.n, 0) end as tenant_room
-        from scm.lanes l
+      select l.tenant_id, l.instance_key, coalesce(t.n, 0) as running, space.room,
+             case when l.instance_key = '' then space.room else per_instance - coalesce(i.n, 0) end as instance_room,
+             case when l.tenant_id = '' then space.room else per_tenant - coalesce(t.n, 0) end as tenant_room
+        from space join scm.lanes l on space.room > 0
         left join (select instance_key, count(*) as n from live group by 1) i on i.instance_key = l.instance_key
         left join (select tenant_id, count(*) as n from live group by 1) t on t.tenant_id = l.tenant_id
        where l.ctid >= '(0,0)' -- all of them, page by page: through the key each row would be a page of its own
@@ -328,11 +343,11 @@ BEGIN
             where t.tenant_id = l.tenant_id and t.instance_key = l.instance_key and t.job_type = k.job_type
               and t.status in ('pending', 'failed') and t.parked_until is null
             order by t.priority, t.scheduled_at, t.id
-            limit greatest(at_once, least(ceil(room::numeric / l.lanes), l.instance_room, l.tenant_room))
+            limit greatest(at_once, least(ceil(l.room::numeric / l.lanes), l.instance_room, l.tenant_room))
               for update skip locked) c
           order by c.priority, c.scheduled_at, c.id
-          limit greatest(at_once, least(ceil(room::numeric / l.lanes), l.instance_room, l.tenant_room))) x
-       limit greatest(room, at_once)),
+          limit greatest(at_once, least(ceil(l.room::numeric / l.lanes), l.instance_room, l.tenant_room))) x
+       limit greatest((select space.room from space), at_once)),
     ranked as (
       select id, is_blocked, instance_room, tenant_room,
              row_number() over (partition by is_blocked order by nth, priority, scheduled_at, id) as nth_of_all,
@@ -340,10 +355,12 @@ BEGIN
              row_number() over (partition by is_blocked, tenant_id order by nth, priority, scheduled_at, id) as nth_of_tenant,
              row_number() over (partition by is_blocked, repo_id, job_type order by nth, priority, scheduled_at, id) as nth_of_pair
         from candidate)
-    select array_agg(id) filter (where not is_blocked and nth_of_all <= room and nth_of_instance <= instance_room
+    select (select space.room from space),
+           array_agg(id) filter (where not is_blocked and nth_of_all <= (select space.room from space) and nth_of_instance <= instance_room
                                    and nth_of_tenant <= tenant_room and nth_of_pair = 1),
            array_agg(id) filter (where is_blocked)
-      into chosen, blocked from ranked;
+      into room, chosen, blocked from ranked;
+    exit when room <= 0;
 
     held := 0;
     parked := 0;
@@ -354,16 +371,20 @@ BEGIN
     end if;
     if blocked is not null then
       parked := scm.park_jobs(blocked);
-      at_once := 50;
     end if;
     exit when wanted <= 0;
+    if blocked is not null and at_once < 500 then
+      -- What an owner is storing to at this moment cannot be parked: look past it.
+      at_once := least(500, at_once * 50);
+      continue;
+    end if;
 
     if held = 0 and parked = 0 then
       exit when revived;
       revived := true;
       update ing_task
          set status = 'failed', scheduled_at = now(), parked_until = null, lease_owner = null, leased_at = null,
-             lease_until = null, updated_at = now(), error_summary_json = jsonb_build_object('error_category', 'lease_lost',
+             lease_until = null, updated_at = clock_timestamp(), error_summary_json = jsonb_build_object('error_category', 'lease_lost',
                'error_message', 'the lease of ' || lease_owner || ' ended without a word')
        where id = any(array(
          select id from ing_task
@@ -376,7 +397,7 @@ BEGIN
     end if;
   end loop;
 
-  if wanted > 0 and pg_try_advisory_xact_lock(7302) then
+  if wanted > 0 and room > 0 and pg_try_advisory_xact_lock(7302) then
     delete from scm.lanes l
      where l.ctid >= '(0,0)'
        and (select t.id from ing_task t where t.tenant_id = l.tenant_id and t.instance_key = l.instance_key

@@ -96,7 +96,8 @@ function say(
 
 async function bound(server: Server, at: Address): Promise<void> {
   await new Promise<void>((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => reject(cannotListen(at, error)))
+    // Also for later: a connection that could not be accepted is that connection's loss, not the program's.
+    server.on('error', (error: NodeJS.ErrnoException) => reject(cannotListen(at, error)))
     server.listen(at.port, at.host, resolve)
   })
 }

@@ -34,9 +34,7 @@ export async function reap(ctx: Context, ask: ReapAsk): Promise<ReaperReport> {
     return totalled(report)
   }
 
-  const inTransaction = <T>(work: (tx: Db) => Promise<T>) =>
-    transaction(ctx.db, underLease(ctx, ctx.config.scm.worker.lease_seconds), work)
-
+  const inTransaction = transactions(ctx)
   await inBatches(ctx, report.jobs, async () => {
     const reaped = await inTransaction(async (tx) => {
       const jobs = await reapJobs(tx, {
@@ -59,21 +57,21 @@ export async function reap(ctx: Context, ask: ReapAsk): Promise<ReaperReport> {
     return reaped.length
   })
   await inBatches(ctx, report.runs, async () => {
-    const failed = await reapRuns(ctx.db, { graceSeconds: jobGrace, limit: BATCH })
+    const failed = await inTransaction((tx) => reapRuns(tx, { graceSeconds: jobGrace, limit: BATCH }))
     report.runs.failed += failed
     return failed
   })
   await inBatches(ctx, report.locks, async () => {
-    const released = await reapLocks(ctx.db, { graceSeconds: lockGrace, limit: BATCH })
+    const released = await inTransaction((tx) => reapLocks(tx, { graceSeconds: lockGrace, limit: BATCH }))
     report.locks.released += released
     return released
   })
   await inBatches(ctx, report.reservations, async () => {
-    const freed = await freeReservations(ctx.db, { graceSeconds: jobGrace, limit: BATCH })
+    const freed = await inTransaction((tx) => freeReservations(tx, { graceSeconds: jobGrace, limit: BATCH }))
     report.reservations.to_pending += freed
     return freed
   })
-  await prune(ctx, report)
+  await prune(ctx, report, inTransaction)
 
   const total = totalled(report)
   ctx.log.info({ processed: total.total_processed, errors: total.total_errors }, 'reaped')
@@ -101,17 +99,28 @@ async function inBatches(
   }
 }
 
-async function prune(ctx: Context, report: ReaperReport): Promise<void> {
+type InTransaction = <T>(work: (tx: Db) => Promise<T>) => Promise<T>
+
+const transactions =
+  (ctx: Context): InTransaction =>
+  (work) =>
+    transaction(ctx.db, underLease(ctx, ctx.config.scm.worker.lease_seconds), work)
+
+async function prune(ctx: Context, report: ReaperReport, inTransaction: InTransaction): Promise<void> {
   const gone = { processed: 0, errors: 0 }
   for (const ended of ['with_nothing', 'long_ago'] as const) {
     await inBatches(ctx, gone, async () => {
-      const pruned = await prunePlans(ctx.db, { ended, hours: KEPT_HOURS[ended], limit: BATCH })
+      const pruned = await inTransaction((tx) =>
+        prunePlans(tx, { ended, hours: KEPT_HOURS[ended], limit: BATCH }),
+      )
       for (const kind of ['plans', 'jobs', 'runs', 'batches'] satisfies (keyof Pruned)[])
         report.retention[kind] += pruned[kind]
-      return pruned.plans
+      return pruned.due
     })
   }
-  await inBatches(ctx, gone, () => pruneTriggers(ctx.db, { hours: KEPT_HOURS.long_ago, limit: BATCH }))
+  await inBatches(ctx, gone, () =>
+    inTransaction((tx) => pruneTriggers(tx, { hours: KEPT_HOURS.long_ago, limit: BATCH })),
+  )
   report.retention.errors = gone.errors
 }
 

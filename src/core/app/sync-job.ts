@@ -1,4 +1,5 @@
 import { transaction } from '../db/connect.ts'
+import { isTooSlow } from '../db/failure.ts'
 import { failJob, type HeldJob } from '../db/jobs.ts'
 import { rollUpPlans } from '../db/plans.ts'
 import { backoffSeconds } from '../domain/backoff.ts'
@@ -132,7 +133,8 @@ export async function giveUp(
   try {
     return await transaction(ctx.db, limits, async (tx) => {
       const status = await failJob(tx, held, {
-        retry: error.retry,
+        // A page too large for the statement timeout would come back for ever.
+        retry: isTooSlow(error) ? 'later' : error.retry,
         delaySeconds: backoffSeconds(error.kind, held.attempt),
         summary: {
           error_category: error.category,

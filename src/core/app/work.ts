@@ -1,7 +1,7 @@
 import type { WorkerReport } from '../contracts/worker.ts'
 import { type ClaimedJob, claimJobs } from '../db/claim.ts'
 import { patiently } from '../db/connect.ts'
-import { codeOf, isTransient } from '../db/failure.ts'
+import { isTransient } from '../db/failure.ts'
 import { type Ear, listenForJobs } from '../db/wake.ts'
 import { SyncError } from '../domain/errors.ts'
 import { exitCodeOf, sumOf } from '../domain/outcome.ts'
@@ -28,8 +28,6 @@ export interface WorkAsk {
 const MOST_ERRORS = 20
 
 const GATHER_MS = 2
-
-const UNIQUE_VIOLATION = '23505'
 
 /**
  * Claims due jobs and works them off, several at a time, until stopped (or once, or until nothing is due). New jobs
@@ -138,10 +136,9 @@ export async function work(ctx: Context, ask: WorkAsk): Promise<WorkerReport> {
       // Who ends when nothing is due has to know that nothing is; a loop looks again anyway.
       return await (ends ? patiently(ctx.signal, claimNow) : claimNow())
     } catch (error) {
-      if (ends && codeOf(error) !== UNIQUE_VIOLATION && !ctx.signal.aborted) throw error
-      // The queue is busy, or an enqueue raced us for an active key: nothing was taken, the next look will tell.
-      if (isTransient(error) || codeOf(error) === UNIQUE_VIOLATION)
-        ctx.log.debug({ err: error }, 'claim to be tried again')
+      if (ends && !ctx.signal.aborted) throw error
+      // The queue is busy: nothing was taken, the next look will tell.
+      if (isTransient(error)) ctx.log.debug({ err: error }, 'claim to be tried again')
       else ctx.log.warn({ err: error }, 'no claim: the database does not answer')
       return []
     }

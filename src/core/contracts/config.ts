@@ -430,7 +430,8 @@ const claim = group(
     enable_tenant_fair_claim: bool({
       default: false,
       env: 'SCM_CLAIM_ENABLE_TENANT_FAIR_CLAIM',
-      about: 'Takes turns between tenants when jobs are claimed; off, so that priority alone decides.',
+      about:
+        'Accepted and without effect: tenants always take turns when jobs are claimed, priority decides inside each.',
     }),
   },
   { planned: true },

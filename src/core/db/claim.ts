@@ -1,6 +1,7 @@
 import type pg from 'pg'
 import { JOB_TYPES, type Repo } from '../domain/repo.ts'
 import { rows } from './connect.ts'
+import { codeOf } from './failure.ts'
 import { HELD, type HeldJob } from './jobs.ts'
 
 /** Who claims, what it may have (null = anything), and how much may run at once, by all workers together. */
@@ -28,17 +29,12 @@ export interface ClaimedJob extends HeldJob {
  */
 export async function claimJobs(pool: pg.Pool, ask: Claiming): Promise<ClaimedJob[]> {
   const askedAt = performance.now()
-  const claimed = await rows<Omit<ClaimedJob, 'askedAt'>>(
+  const claimed = await taken(
     pool,
-    'job_claim',
-    // One look-up a job: joined, ten thousand repositories might be read for one.
-    `select ${HELD},
-            (select jsonb_build_object('repoId', repo_id, 'kind', repo_type, 'locator', url, 'projectKey', project_key,
-                      'instanceKey', instance_key, 'tenantId', tenant_id, 'enabled', enabled)
-               from scm.repos r where r.repo_id = held.repo_id) as repo,
-            (select value_json from logbook.kv where namespace = 'scm.sync' and key = split_part(held.provenance, ':', 1) ||
-               case held.job_type when 'commits' then '' when 'mrs' then '_mr' else '_reviews' end || '_cursor:' || held.repo_id) as "kvCursor"
-       from scm.claim_jobs($1, $2, $3, $4, $5, $6, $7, $8, $9) held`,
+    `select ${HELD}, seen.repo, seen.kv_cursor as "kvCursor"
+       from scm.claim_jobs($1, $2, $3, $4, $5, $6, $7, $8, $9) held
+      cross join lateral scm.seen_by_worker(repo_id, split_part(provenance, ':', 1) ||
+        case job_type when 'commits' then '' when 'mrs' then '_mr' else '_reviews' end || '_cursor:' || repo_id) seen`,
     [
       ask.count,
       ask.worker,
@@ -53,4 +49,16 @@ export async function claimJobs(pool: pg.Pool, ask: Claiming): Promise<ClaimedJo
     ],
   )
   return claimed.map((job) => ({ ...job, askedAt }))
+}
+
+/** An enqueue or an operator raced us for an active key: nothing was taken, and the next look finds it settled. */
+async function taken(pool: pg.Pool, text: string, values: unknown[]): Promise<Omit<ClaimedJob, 'askedAt'>[]> {
+  try {
+    return await rows(pool, 'job_claim', text, values)
+  } catch (error) {
+    if (codeOf(error) !== '23505') throw error
+    throw Object.assign(new Error('another job took the active key at this moment', { cause: error }), {
+      code: '40001',
+    })
+  }
 }

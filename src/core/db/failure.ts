@@ -52,6 +52,11 @@ export function isUnanswered(cause: unknown): boolean {
   return cause !== undefined && codeOf(cause) === '' && /^query read timeout/i.test(messageOf(root(cause)))
 }
 
+/** The server ended a statement because it took too long: that may be its data's doing, unlike all that ends a connection. */
+export function isTooSlow(cause: unknown): boolean {
+  return codeOf(cause) === '57014'
+}
+
 /** SQLSTATE or errno; '' when there is none. */
 export function codeOf(cause: unknown): string {
   const code = (root(cause) as { code?: unknown } | null)?.code

@@ -1,5 +1,6 @@
 /** How much of what there is: figures of the whole queue, each in time that does not grow with what is finished. */
 import { type Db, row, rows } from './connect.ts'
+import { fromNow } from './schedule.ts'
 
 export interface Unfinished {
   instance: string
@@ -35,9 +36,9 @@ export const unfinishedJobs = (db: Db) =>
      t as (select ${COLUMNS} from ing_task where status in ('pending', 'reserved', 'failed', 'dead')
            union all select ${COLUMNS} from ing_task where status = 'running')
      select t.instance_key as instance, t.tenant_id as tenant, t.job_type as "jobType", t.status, count(*) as jobs,
-            extract(epoch from now() - min(t.scheduled_at) filter (where ${OVERDUE} and b.key is null))::float8 as overdue,
+            -${fromNow(`extract(epoch from min(t.scheduled_at) filter (where ${OVERDUE} and b.key is null))`)} as overdue,
             count(*) filter (where t.status = 'failed' and t.scheduled_at > now()) as "backingOff",
-            extract(epoch from max(t.scheduled_at) filter (where t.status = 'failed' and t.scheduled_at > now()) - now())::float8 as backoff
+            ${fromNow(`extract(epoch from max(t.scheduled_at) filter (where t.status = 'failed' and t.scheduled_at > now()))`)} as backoff
        from t left join blocked b on b.key = t.repo_id || ':' || t.job_type
       group by 1, 2, 3, 4 order by 1, 2, 3, 4`,
   )

@@ -83,7 +83,7 @@ export async function renewLeases(db: Db, held: HeldJob[]): Promise<Set<number>>
      -- Asked again with the row in hand: the wait for it may have outlasted the lease.
      held as materialized (select * from mine where lease_until > clock_timestamp()),
      job as (
-       update ing_task set leased_at = now(), lease_until = now() + make_interval(secs => lease_seconds), updated_at = now()
+       update ing_task set leased_at = now(), lease_until = now() + make_interval(secs => lease_seconds), updated_at = clock_timestamp()
         where id = any(array(select id from held))),
      lock as (update scm.sync_locks set locked_at = now() where lock_id = any(array(select lock_id from held))),
      run as (update ing_task_run set last_heartbeat = now() where id = any(array(select run_id from held)))
@@ -116,10 +116,10 @@ export async function failJob(
           set status = case when $4 = 'free' then 'pending' when $4 = 'never' or attempts >= max_attempts then 'dead' else 'failed' end,
               attempts = case when $4 = 'free' then greatest(0, attempts - 1) else attempts end,
               -- ±20 %: what failed together does not come back together.
-              scheduled_at = due.at, parked_until = case when $4 <> 'free' then due.at end, error_summary_json = $6,
+              scheduled_at = due.at, parked_until = case when $4 <> 'free' or $5 > 0 then due.at end, error_summary_json = $6,
               finished_at = case when $4 <> 'free' and ($4 = 'never' or attempts >= max_attempts) then now() end,
               active_key = case when $4 <> 'free' and ($4 = 'never' or attempts >= max_attempts) then null else active_key end,
-              lease_owner = null, leased_at = null, lease_until = null, updated_at = now()
+              lease_owner = null, leased_at = null, lease_until = null, updated_at = clock_timestamp()
          from (select now() + make_interval(secs => $5 * (0.8 + 0.4 * random())) as at) due
         where id = $1 and fence = $2 and status = 'running'
        returning slice_id, repo_id, job_type, status),
@@ -155,7 +155,7 @@ export async function cancelJob(tx: Db, jobId: number, reason: string): Promise<
     tx,
     'job_cancel',
     `with job as (
-       update ing_task set status = 'cancelled', finished_at = now(), active_key = null, updated_at = now(),
+       update ing_task set status = 'cancelled', finished_at = now(), active_key = null, updated_at = clock_timestamp(),
               error_summary_json = jsonb_build_object('error_category', 'cancelled', 'error_message', $2::text)
         where id = $1 and status in ('pending', 'failed', 'reserved', 'dead') returning slice_id, plan_id)
      update ing_plan_slice s set status_code = 'CANCELLED', updated_at = now()

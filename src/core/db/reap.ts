@@ -55,7 +55,7 @@ export async function reapJobs(
               error_summary_json = jsonb_build_object('error_category', 'lease_lost', 'error_message', case when ${lapsed('t')}
                 then 'Reaped: the lease of ' || t.lease_owner || ' ended without a word'
                 else 'Reaped: ' || t.lease_owner || ' stored nothing for ' || $2::int || ' s' end),
-              lease_owner = null, leased_at = null, lease_until = null, updated_at = now()
+              lease_owner = null, leased_at = null, lease_until = null, updated_at = clock_timestamp()
          from due where t.id = due.id and (${lapsed('t')} or (${stuck('t')}))
        returning t.id, t.repo_id, t.job_type, t.plan_id, t.slice_id, t.fence, t.status),
      lock as (
@@ -128,7 +128,7 @@ export async function freeReservations(
     'reap_reservations',
     `with due as (select t.id from ing_task t where ${FORSAKEN} order by t.id limit $2 for update skip locked),
      job as (
-       update ing_task t set status = 'pending', scheduled_at = now(), parked_until = now(), updated_at = now()
+       update ing_task t set status = 'pending', scheduled_at = now(), parked_until = now(), updated_at = clock_timestamp()
          from due where t.id = due.id and ${FORSAKEN} returning t.id)
      select id, (select pg_notify('scm_jobs', '') where exists (select from job))::text from job`,
     [ask.graceSeconds, ask.limit],

@@ -50,11 +50,6 @@ export async function findRepo(
       ])
 }
 
-/** Whatever its kind; null when there is no such repository. */
-export async function repoById(db: Db, repoId: number): Promise<Repo | null> {
-  return row<Repo>(db, 'repo_any', `select ${COLUMNS} from scm.repos where repo_id = $1`, [repoId])
-}
-
 export interface RepoListing extends Repo {
   items: number
   lastSyncAt: Date | null

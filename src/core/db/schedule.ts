@@ -26,7 +26,8 @@ export interface PairRow extends Repo {
 }
 
 /** Seconds from now to a moment somebody may have written by hand: `infinity` is a timestamp too, but cannot be subtracted. */
-const fromNow = (epoch: string) => `greatest(-1e9, least(1e9, ${epoch} - extract(epoch from now())))::float8`
+export const fromNow = (epoch: string) =>
+  `(case when ${epoch} is not null then greatest(-1e9, least(1e9, ${epoch} - extract(epoch from now()))) end)::float8`
 
 /** The same for a number in a pause; null when it is no number. */
 const distance = (field: string) =>
@@ -78,6 +79,8 @@ export async function pairsToJudge(
                     and w.status_code in ('SUCCEEDED', 'FAILED')
                     and t.id is null and (kv.updated_at is null or kv.updated_at <= now() - make_interval(secs => $4)
                                           or kv.value_json->>'watermark' is distinct from c.cursor_value)
+                    -- What failed before says nothing of today; what succeeded and found nothing is kept no longer either.
+                    and w.started_at > now() - interval '24 hours'
                   order by w.started_at desc limit $5) latest) u on true
        left join lateral (
          select count(*) as n from (

@@ -1,5 +1,6 @@
 import type { JobShown, LockShown, RunShown, StatusReport } from '../contracts/status.ts'
 import { type Db, rows } from './connect.ts'
+import { fromNow } from './schedule.ts'
 
 /** Counts by a column, as an object. */
 async function countsBy(db: Db, name: string, sql: string): Promise<Record<string, number>> {
@@ -35,7 +36,7 @@ export const recentRuns = (db: Db, limit: number) =>
     'status_recent_runs',
     `select run_id, job_id, repo_id, job_type, mode, attempt, status, synced_count, started_at, finished_at,
             error_summary_json->>'error_message' as error
-       from scm.sync_runs order by started_at desc, run_id desc limit $1`,
+       from scm.sync_runs order by run_id desc limit $1`,
     [limit],
   )
 
@@ -137,7 +138,7 @@ export const buckets = (db: Db) =>
        from (select instance_key, 'postgres' as source, rate, burst,
                     least(burst, tokens + rate * extract(epoch from now() - updated_at))::float8 as tokens_remaining,
                     coalesce(paused_until > now(), false) as is_paused, paused_until as pause_until,
-                    greatest(0, coalesce(extract(epoch from paused_until - now()), 0))::float8 as pause_remaining_seconds
+                    greatest(0, coalesce(${fromNow('extract(epoch from paused_until)')}, 0)) as pause_remaining_seconds
                from scm.sync_rate_limits) b order by instance_key`,
   )
 

@@ -327,6 +327,50 @@ describe.each(servers())('claiming on the $name server', ({ url }) => {
       expect(idsOf(await claim(db.pool))).toEqual([id])
     })
 
+    test('a job put off beyond the end of its pause comes when it is due, not when the pause would have ended', async () => {
+      const [id] = await seedJobs(db.pool, [{ repo: 1 }])
+      await db.pool.query(
+        `insert into logbook.kv values ('scm.sync_pauses', '1:commits', '{"paused_until": 4e9}')`,
+      )
+      await db.pool.query(`update scm.sync_jobs set not_before = now() + interval '0.3 seconds'`)
+      expect(await claim(db.pool)).toEqual([])
+      await db.pool.query('delete from logbook.kv')
+      expect(await claim(db.pool)).toEqual([])
+      await new Promise((resolve) => setTimeout(resolve, 350))
+      expect(idsOf(await claim(db.pool))).toEqual([id])
+    })
+
+    test('a page that is being stored under the lock does not stop the lane', async () => {
+      const ids = await seedJobs(db.pool, [
+        { repo: 1, mode: 'backfill', priority: 1 },
+        { repo: 1, mode: 'backfill', priority: 1 },
+        { repo: 2, priority: 9 },
+      ])
+      const [held] = await claim(db.pool)
+      expect(held!.jobId).toBe(ids[0])
+      const page = await db.pool.connect()
+      try {
+        await page.query('begin')
+        await renewLeases(page, [held!])
+        expect(idsOf(await claim(db.pool))).toEqual([ids[2]])
+        await page.query('commit')
+      } finally {
+        page.release()
+      }
+    })
+
+    test('a job moved to another tenant, or given more attempts, is looked at afresh', async () => {
+      const [moved, tried] = await seedJobs(db.pool, [
+        { tenant: 'a' },
+        { tenant: 'b', status: 'failed', attempts: 3 },
+      ])
+      expect(idsOf(await claim(db.pool, { tenants: ['b'] }))).toEqual([])
+      await db.pool.query(`update scm.sync_jobs set tenant_id = 'c' where job_id = $1`, [moved])
+      expect(idsOf(await claim(db.pool, { tenants: ['c'] }))).toEqual([moved])
+      await db.pool.query('update scm.sync_jobs set max_attempts = 9 where job_id = $1', [tried])
+      expect(idsOf(await claim(db.pool, { tenants: ['b'] }))).toEqual([tried])
+    })
+
     test('two thousand paused pairs at the head cost the claims after the first ones nothing', async () => {
       const ids = await seedJobs(db.pool, [
         ...Array.from({ length: 2000 }, (_, n) => ({ repo: n + 1, priority: 1 })),
@@ -338,6 +382,7 @@ describe.each(servers())('claiming on the $name server', ({ url }) => {
       const got: number[] = []
       for (let n = 0; n < 5 && got.length === 0; n++) got.push(...idsOf(await claim(db.pool)))
       expect(got).toEqual([ids[2000]])
+      await claim(db.pool) // walks once over what was parked a moment ago
       const explained = await one(
         db.pool,
         `explain (analyze, buffers, format json) select * from scm.claim_jobs(1, 'w', 300, '{commits}', null, null, 100, 50, 5)`,
@@ -346,6 +391,45 @@ describe.each(servers())('claiming on the $name server', ({ url }) => {
       expect(plan['Actual Rows']).toBe(1)
       expect(plan['Shared Hit Blocks'] + plan['Shared Read Blocks']).toBeLessThan(300)
     })
+  })
+
+  test('a job ended by hand frees its pair, and its chunk and plan say so', async () => {
+    const ends = { cancelled: 'FAILED', dead: 'FAILED', completed: 'COMPLETED' }
+    for (const [status, plan] of Object.entries(ends)) {
+      const [id] = await seedJobs(db.pool, [{}])
+      await db.pool.query('update scm.sync_jobs set status = $2 where job_id = $1', [id, status])
+      expect(
+        await one(
+          db.pool,
+          `select active_key, finished_at is not null as finished, p.status_code as plan from ing_task t join ing_plan p on p.id = t.plan_id
+            where t.id = $1`,
+          [id],
+        ),
+      ).toEqual({ active_key: null, finished: true, plan })
+    }
+  })
+
+  test('nothing is claimed in a transaction whose counts would be older than its turn', async () => {
+    await seedJobs(db.pool, [{}])
+    const client = await db.pool.connect()
+    try {
+      await client.query('begin isolation level repeatable read')
+      await expect(
+        client.query(`select * from scm.claim_jobs(1, 'w', 300, '{commits}', null, null, 9, 9, 9)`),
+      ).rejects.toThrow(/read committed/)
+    } finally {
+      await client.query('rollback')
+      client.release()
+    }
+    expect(await claim(db.pool)).toHaveLength(1)
+  })
+
+  test('a run whose number nobody remembers does not stop the queue', async () => {
+    const [id] = await seedJobs(db.pool, [{}, {}])
+    const [held] = await claim(db.pool)
+    await failJob(db.pool, held!, { ...later, retry: 'free', delaySeconds: 0 })
+    await db.pool.query('update scm.sync_jobs set last_run_id = null where job_id = $1', [id])
+    expect(await claim(db.pool, { count: 2 })).toHaveLength(2)
   })
 
   test('limits hold at every instant: 16 connections claim and complete while the counts are sampled', async () => {
