@@ -6,7 +6,7 @@
 CREATE TYPE scm.held_job AS (
   job_id bigint, plan_id bigint, slice_id bigint, repo_id bigint, job_type text, mode text, provenance text,
   operation text, expr_hash text, schedule_instance_id bigint, attempt int, max_attempts int, fence bigint,
-  lease_seconds int, run_id bigint, spec jsonb, checkpoint jsonb, pinned jsonb);
+  lease_seconds int, run_id bigint, spec jsonb, checkpoint jsonb, pinned jsonb, repo jsonb, kv_cursor jsonb);
 --> statement-breakpoint
 -- Takes jobs by id: each with its (repo, job type) lock and a new fence, the run left behind failed, the next run opened
 -- where the last unfinished one stood. Left out: whatever is not in one of from_states, is held by a live owner, or
@@ -83,7 +83,14 @@ BEGIN
     update ing_plan p set status_code = 'READY', updated_at = now() from job j where p.id = j.plan_id and p.status_code <> 'READY')
   select j.id, j.plan_id, j.slice_id, j.repo_id, j.job_type, j.mode, j.provenance_code, j.operation_code, j.expr_hash,
          j.schedule_instance_id, j.attempts, j.max_attempts, j.fence, j.lease_seconds, j.last_run_id, j.slice_spec,
-         j.checkpoint, j.pinned
+         j.checkpoint, j.pinned,
+         -- What a worker looks at first. Read here: the statement that called may have waited for its turn, and see less.
+         (select jsonb_build_object('repoId', r.repo_id, 'kind', r.repo_type, 'locator', r.url, 'projectKey', r.project_key,
+                   'instanceKey', r.instance_key, 'tenantId', r.tenant_id, 'enabled', r.enabled)
+            from scm.repos r where r.repo_id = j.repo_id),
+         (select k.value_json from logbook.kv k
+           where k.namespace = 'scm.sync' and k.key = split_part(j.provenance_code, ':', 1) ||
+                 case j.job_type when 'commits' then '' when 'mrs' then '_mr' else '_reviews' end || '_cursor:' || j.repo_id)
     from job j;
 END $$;
 --> statement-breakpoint
@@ -124,6 +131,48 @@ BEGIN
   perform scm.roll_up_plans(my_plans);
   delete from scm.sync_locks where lock_id = any(my_locks);
   return query select unnest(mine);
+END $$;
+--> statement-breakpoint
+-- The same for syncs that found nothing: no cursor moves; only the operators' kv cursors say that somebody looked.
+CREATE FUNCTION scm.complete_polls(job_ids bigint[], fences bigint[], run_ids bigint[], run_stats jsonb[], cursors_after jsonb[], kv_keys text[])
+RETURNS SETOF bigint LANGUAGE plpgsql
+SET search_path = public, pg_catalog SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE
+  done bigint[];
+BEGIN
+  select array_agg(id) into done from scm.complete_jobs(job_ids, fences, run_ids, run_stats, cursors_after) id;
+  update logbook.kv
+     set updated_at = clock_timestamp(), value_json = case when jsonb_typeof(value_json) <> 'object' then value_json else
+           jsonb_set(value_json, '{updated_at}', to_jsonb(to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))) end
+   where namespace = 'scm.sync' and key = any(array(
+           select ask.key from unnest(job_ids, kv_keys) ask(id, key) where ask.id = any(done)));
+  return query select unnest(done);
+END $$;
+--> statement-breakpoint
+-- The heads of repositories, and (without a name) those that runs since the last landed sync were held against. That sync
+-- is looked up once for each repository: once for each run it took 39 s where a month of runs had been kept.
+CREATE FUNCTION scm.heads_known(repo_ids bigint[]) RETURNS TABLE (repo_id bigint, name text, sha text) LANGUAGE plpgsql STABLE
+SET search_path = public, pg_catalog SET jit = off SET plan_cache_mode = force_generic_plan SET enable_nestloop = on
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+BEGIN
+  return query
+  with landed as materialized (
+    select asked.id as repo, last.id, last.started_at
+      from unnest(repo_ids) asked(id)
+      left join lateral (
+        select r.id, r.started_at from ing_task_run r
+         where r.repo_id = asked.id and r.job_type = 'commits' and r.mode = 'incremental' and r.status_code = 'SUCCEEDED'
+         order by r.started_at desc limit 1) last on true)
+  select h.repo_id, h.ref_name, h.sha from scm.git_refs h where h.repo_id = any(repo_ids)
+  union all
+  select distinct landed.repo, null, head.value
+    from landed
+   -- offset 0: looked up for each, never the other way round.
+   cross join lateral (
+     select r.pinned from ing_task_run r
+      where r.repo_id = landed.repo and r.job_type = 'commits' and r.started_at >= coalesce(landed.started_at, '-infinity')
+        and r.id + 0 > coalesce(landed.id, 0) and r.pinned is not null offset 0) later
+   cross join lateral jsonb_each_text(later.pinned) head;
 END $$;
 --> statement-breakpoint
 -- Slices' ends → their plans'. A plan of one slice ends with it; of several the row is locked first and the slices are
@@ -221,17 +270,6 @@ BEGIN
     from obstacle where t.id = obstacle.id and t.id = any(job_ids) and obstacle.until > now();
   get diagnostics parked = row_count;
   return parked;
-END $$;
---> statement-breakpoint
--- What a worker looks at first: the repository, and what the operators' kv cursor holds. VOLATILE, so that it looks when it
--- is called: the statement it stands in may have waited for its turn, and have a snapshot from before.
-CREATE FUNCTION scm.seen_by_worker(of_repo bigint, cursor_key text, OUT repo jsonb, OUT kv_cursor jsonb) LANGUAGE plpgsql VOLATILE
-SET search_path = public, pg_catalog AS $$
-BEGIN
-  select jsonb_build_object('repoId', repo_id, 'kind', repo_type, 'locator', url, 'projectKey', project_key,
-           'instanceKey', instance_key, 'tenantId', tenant_id, 'enabled', enabled)
-    into repo from scm.repos where repo_id = of_repo;
-  select value_json into kv_cursor from logbook.kv where namespace = 'scm.sync' and key = cursor_key;
 END $$;
 --> statement-breakpoint
 -- A lock that goes lets the next parked job of its (repo, job type) in; a pause that is changed or removed, all of them.

@@ -8,7 +8,7 @@ import { exitCodeOf, sumOf } from '../domain/outcome.ts'
 import type { JobType } from '../domain/repo.ts'
 import type { Ask } from '../sources/source.ts'
 import type { Context } from './context.ts'
-import { makeHolder } from './holder.ts'
+import { type Holder, makeHolder } from './holder.ts'
 import { asksOf } from './open-source.ts'
 import { type JobDone, workJob } from './work-job.ts'
 
@@ -43,8 +43,21 @@ export async function work(ctx: Context, ask: WorkAsk): Promise<WorkerReport> {
   const served = servedBy(ctx, ask)
   const slots = ask.once ? 1 : served.parallelism
   const inHand = new Set<Promise<void>>()
-  const holder = makeHolder(ctx)
   const bell = makeBell(ctx.signal)
+  // A poll that only waits for its end to be written leaves its slot: what comes next is claimed meanwhile.
+  let ending = 0
+  const busy = () => inHand.size - ending
+  const { keep, endPoll } = makeHolder(ctx)
+  const holder: Holder = {
+    keep,
+    endPoll: (poll) => {
+      ending += 1
+      bell.ring()
+      return endPoll(poll).finally(() => {
+        ending -= 1
+      })
+    },
+  }
   let ear: Ear | null = null
   let claimed = 0
 
@@ -52,20 +65,22 @@ export async function work(ctx: Context, ask: WorkAsk): Promise<WorkerReport> {
   try {
     while (!ctx.signal.aborted) {
       if (!ask.once && !ask.drain && !ear?.hears) ear = await listen()
-      const free = slots - inHand.size
+      const free = slots - busy()
+      const alone = inHand.size === 0
       const jobs = free > 0 ? await claim(free) : []
       const asks = asksOf(ctx, jobs)
       asks.catch(() => {}) // each job hears of it
       for (const [n, held] of jobs.entries()) start(held, async () => (await asks)[n] as Ask)
       claimed += jobs.length
 
-      const idle = jobs.length === 0 && inHand.size === 0
+      // What ended while we asked may have let the next of its (repo, job type) in.
+      const idle = alone && jobs.length === 0
       if ((ask.once && (claimed > 0 || idle)) || (ask.drain && idle)) break
       // With every slot busy only the end of a job matters; otherwise anything may have become due.
-      await bell.rest(inHand.size === slots ? null : pollMs())
+      await bell.rest(busy() === slots ? null : pollMs())
       // Jobs that end at nearly the same time leave their slots to one claim: its fixed cost is that of ten jobs.
       await new Promise(setImmediate)
-      if (inHand.size > 0) await new Promise((resolve) => setTimeout(resolve, GATHER_MS))
+      if (busy() > 0) await new Promise((resolve) => setTimeout(resolve, GATHER_MS))
     }
   } finally {
     await Promise.all(inHand)

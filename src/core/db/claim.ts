@@ -31,10 +31,7 @@ export async function claimJobs(pool: pg.Pool, ask: Claiming): Promise<ClaimedJo
   const askedAt = performance.now()
   const claimed = await taken(
     pool,
-    `select ${HELD}, seen.repo, seen.kv_cursor as "kvCursor"
-       from scm.claim_jobs($1, $2, $3, $4, $5, $6, $7, $8, $9) held
-      cross join lateral scm.seen_by_worker(repo_id, split_part(provenance, ':', 1) ||
-        case job_type when 'commits' then '' when 'mrs' then '_mr' else '_reviews' end || '_cursor:' || repo_id) seen`,
+    `select ${HELD}, repo, kv_cursor as "kvCursor" from scm.claim_jobs($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
     [
       ask.count,
       ask.worker,

@@ -27,14 +27,7 @@ export async function completePolls(db: Db, polls: (Ending & { kvKey: string })[
   const done = await rows<{ jobId: number }>(
     db,
     'job_complete_polls',
-    `with done as materialized (select id from scm.complete_jobs($1, $2, $3, $4, $5) id),
-     looked as (
-       update logbook.kv
-          set updated_at = clock_timestamp(), value_json = case when jsonb_typeof(value_json) <> 'object' then value_json else
-                jsonb_set(value_json, '{updated_at}', to_jsonb(to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))) end
-        where namespace = 'scm.sync' and key = any(array(
-                select ask.key from done join unnest($1::bigint[], $6::text[]) ask(id, key) on ask.id = done.id)))
-     select id as "jobId" from done`,
+    'select id as "jobId" from scm.complete_polls($1, $2, $3, $4, $5, $6) id',
     [...endingValues(polls), polls.map((p) => p.kvKey)],
   )
   return new Set(done.map((d) => d.jobId))

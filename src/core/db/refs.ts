@@ -25,18 +25,7 @@ export async function headsKnown(db: Db, repoIds: number[]): Promise<Map<number,
   const found = await rows<{ repoId: number; name: string | null; sha: string }>(
     db,
     'ref_known',
-    `select repo_id as "repoId", ref_name as name, sha from scm.git_refs where repo_id = any($1)
-     union all
-     select distinct r.repo_id, null, h.value
-       from unnest($1::bigint[]) of(repo_id)
-       left join lateral (
-         select l.id, l.started_at from ing_task_run l
-          where l.repo_id = of.repo_id and l.job_type = 'commits' and l.mode = 'incremental' and l.status_code = 'SUCCEEDED'
-          order by l.started_at desc limit 1) landed on true
-       join ing_task_run r on r.repo_id = of.repo_id and r.job_type = 'commits'
-            and r.started_at >= coalesce(landed.started_at, '-infinity') and r.id > coalesce(landed.id, 0)
-       cross join lateral jsonb_each_text(r.pinned) h
-      where r.pinned is not null`,
+    'select repo_id as "repoId", name, sha from scm.heads_known($1)',
     [repoIds],
   )
   const heads = new Map(repoIds.map((id) => [id, { known: {}, seen: [] } as HeadsKnown]))
