@@ -36,6 +36,8 @@ export async function readHeads(repo: Repository): Promise<Heads> {
   for (const name of loose) {
     const commit = peeled.get(name)
     if (typeof commit !== 'string' || commit === 'gone' || reached.has(commit)) continue
+    // On a branch, which was pushed to since it was listed: the next look has both.
+    if (await isSymbolic(repo, name)) continue
     reached.add(commit)
     heads[name] = commit
   }
@@ -110,6 +112,11 @@ async function headsBesides(repo: Repository): Promise<string[]> {
   if (gitDir === null) return []
   const trees = await readdir(join(await commonDirOf(gitDir), 'worktrees')).catch(() => [])
   return ['HEAD', 'main-worktree/HEAD', ...trees.filter(isPlain).map((id) => `worktrees/${id}/HEAD`)]
+}
+
+async function isSymbolic(repo: Repository, name: string): Promise<boolean> {
+  const args = ['symbolic-ref', '--quiet', '--', name]
+  return (await runGit(repo.git, 'reading HEAD', args, { codes: [0, 1] })).code === 0
 }
 
 function isPlain(id: string): boolean {

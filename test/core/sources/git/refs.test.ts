@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { chmodSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { parseRefLines } from '../../../../src/core/sources/git/refs.ts'
@@ -51,6 +51,37 @@ test('all that rev-list --all counts is read: remotes, stash, notes, detached HE
     expect([dir, shasOf(pages).sort()]).toEqual([dir, repoAt(dir, null).all()])
     expect(pages[0]?.landing?.refs.filter((ref) => ref.kind === 'other')).toHaveLength(5)
   }
+})
+
+test('a push between the listing of the refs and the look at HEAD makes no ref of its own', async () => {
+  const repo = makeRepo()
+  const base = repo.commit('base')
+  const bin = tempFolder()
+  const real = repo.git('--exec-path')
+  const pushed = join(bin, 'pushed')
+  // Right after the refs were listed, the branch moves on.
+  writeFileSync(
+    join(bin, 'git'),
+    `#!/bin/sh
+case "$1" in for-each-ref)
+  '${real}/git' "$@"; code=$?
+  '${real}/git' -C '${repo.dir}' update-ref refs/heads/main \
+    "$('${real}/git' -C '${repo.dir}' -c user.name=c -c user.email=c commit-tree -m pushed -p ${base} ${base}^{tree})"
+  echo done > '${pushed}'; exit $code;;
+esac
+exec '${real}/git' "$@"
+`,
+  )
+  chmodSync(join(bin, 'git'), 0o755)
+  const pages = await readPages(
+    accessTo(repo.dir),
+    EVERYTHING,
+    null,
+    sourceWith({}, `${bin}:${process.env.PATH}`),
+  )
+  expect(existsSync(pushed)).toBe(true)
+  expect(repo.git('rev-parse', 'main')).not.toBe(base)
+  expect(pages[0]?.landing?.refs).toEqual([{ name: 'refs/heads/main', kind: 'branch', sha: base }])
 })
 
 test('names of refs that are no UTF-8 stay apart', async () => {
