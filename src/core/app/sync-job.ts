@@ -48,7 +48,9 @@ export async function syncJob(
   const lease = holder.keep(held)
   let tally = emptyTally()
   try {
-    const [reading, ask] = await Promise.all([upstream.open(lease.signal), upstream.ask()])
+    // One after the other: a failure of either must not leave the other at work behind us.
+    const reading = await upstream.open(lease.signal)
+    const ask = await upstream.ask()
     const resume =
       held.checkpoint && held.pinned ? { token: held.checkpoint.token, pinned: held.pinned } : null
 

@@ -16,9 +16,7 @@ export interface Unfinished {
 }
 
 /** Keys `<repo_id>:<job_type>` that a live pause or a live lock keeps from being worked. */
-export const BLOCKED = `select key from logbook.kv where namespace = 'scm.sync_pauses'
-   and case when jsonb_typeof(value_json->'paused_until') = 'number'
-            then (value_json->>'paused_until')::numeric > extract(epoch from now()) else false end
+export const BLOCKED = `select key from logbook.kv where namespace = 'scm.sync_pauses' and scm.paused_until(value_json) is not null
  union select repo_id || ':' || job_type from scm.sync_locks where locked_at + make_interval(secs => lease_seconds) >= now()`
 
 /** A job that only waits for a worker. */

@@ -55,8 +55,7 @@ export const expiredPauses = (db: Db) =>
     db,
     'expired_pauses',
     `select key, value_json->>'reason_code' as reason_code from logbook.kv where namespace = 'scm.sync_pauses'
-        and case when jsonb_typeof(value_json->'paused_until') = 'number'
-                 then (value_json->>'paused_until')::numeric <= extract(epoch from now()) else false end order by key`,
+        and jsonb_typeof(value_json->'paused_until') = 'number' and scm.paused_until(value_json) is null order by key`,
   )
 
 /** A state nobody knows, or open since nobody knows when. A row without a state is closed, and fine. */

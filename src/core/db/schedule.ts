@@ -124,8 +124,7 @@ export async function queueNow(db: Db): Promise<QueueNow> {
     // Each half by an index of its own: what is finished is a hundred times as much.
     `with paused as (
        select key from logbook.kv
-        where namespace = 'scm.sync_pauses' and case when jsonb_typeof(value_json->'paused_until') = 'number'
-              then (value_json->>'paused_until')::numeric > extract(epoch from now()) else false end),
+        where namespace = 'scm.sync_pauses' and scm.paused_until(value_json) is not null),
      waiting as (
        select distinct instance_key, tenant_id, repo_id, job_type from ing_task where status in ('pending', 'failed')),
      active as materialized (
@@ -166,8 +165,7 @@ export async function pausePairs(
        from jsonb_to_recordset($1::jsonb) as x("repoId" bigint, "jobType" text, reason text, "failureRate" float8)
       order by 2
      on conflict (namespace, key) do update set value_json = excluded.value_json, updated_at = clock_timestamp()
-      where case when jsonb_typeof(kv.value_json->'paused_until') = 'number'
-                 then (kv.value_json->>'paused_until')::numeric <= extract(epoch from now()) else true end`,
+      where scm.paused_until(kv.value_json) is null`,
     [JSON.stringify(pauses), seconds],
   )
 }
