@@ -41,13 +41,6 @@ export default class Reaper extends BaseCommand {
     listen: listenFlag({ dependsOn: ['loop'] }),
   }
 
-  private overrides: Record<string, unknown> = {}
-
-  protected override get request() {
-    const request = super.request
-    return { ...request, flags: { ...request.flags, ...this.overrides } }
-  }
-
   async run(): Promise<void> {
     const { flags } = await this.read(Reaper)
     this.overrides = {

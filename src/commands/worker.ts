@@ -48,13 +48,6 @@ export default class Worker extends BaseCommand {
     listen: listenFlag({ exclusive: ['once', 'drain'] }),
   }
 
-  private overrides: Record<string, unknown> = {}
-
-  protected override get request() {
-    const request = super.request
-    return { ...request, flags: { ...request.flags, ...this.overrides } }
-  }
-
   async run(): Promise<void> {
     const { flags } = await this.read(Worker)
     for (const [flag, key] of Object.entries(KEYS)) {

@@ -58,9 +58,12 @@ export abstract class BaseCommand extends Command {
     return parsed
   }
 
+  /** What the command's own flags say of configuration keys, by TOML path; undefined says nothing. */
+  protected overrides: Record<string, unknown> = {}
+
   protected get request() {
     const { verbose, quiet, config, dsn } = this.asked
-    const flags: Record<string, unknown> = {}
+    const flags = { ...this.overrides }
     if (dsn !== undefined) flags['postgres.dsn'] = dsn
     if (verbose) flags['log.level'] = 'debug'
     else if (quiet) flags['log.level'] = 'error' // cron mails every line, also one of stderr

@@ -1,33 +1,23 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { chance, say, size } from '../chaos/size.ts'
 import {
   beginAll,
   caughtUp,
   complaints,
-  endAll,
   expectRecovered,
   hearing,
   push,
-  type Upstream,
+  stage,
   until,
-  upstreams,
   working,
 } from './crew.ts'
-import { type OwnServer, ownServer } from './server.ts'
 
 const ROUNDS = size('TERMINATIONS', 15, 500)
 const CRASHES = size('CRASHES', 2, 30)
 const BACKENDS = `from pg_stat_activity where application_name = 'engram-scm' and backend_type = 'client backend'`
 
-let server: OwnServer
-let repos: Upstream[]
-beforeAll(async () => {
-  server = await ownServer()
-  repos = await upstreams(server, 3)
-})
-afterEach(endAll)
-afterAll(() => server.drop())
+const { server, repos } = await stage(3)
 
 test('connections that are ended again and again, one or all of them: nothing is lost and nobody ends', async () => {
   const { random } = chance('terminations')

@@ -1,13 +1,13 @@
 /** The three loops on a server that breaks, and what must hold when it is whole again. */
 import { readFileSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
-import { expect } from 'vitest'
+import { afterAll, afterEach, expect } from 'vitest'
 import { registerRepo } from '../../src/core/app/manage-repos.ts'
 import { type Program, startProgram } from '../chaos/program.ts'
 import { contextOn } from '../helpers/context.ts'
 import { makeRepo, type TestRepo } from '../helpers/git-repo.ts'
 import { violations } from '../helpers/oracle.ts'
-import { CANARY, type OwnServer, processes } from './server.ts'
+import { CANARY, type OwnServer, ownServer, processes } from './server.ts'
 
 export interface Upstream {
   repo: TestRepo
@@ -55,7 +55,15 @@ export async function endAll(): Promise<void> {
   await Promise.all([...running].map((program) => program.over))
 }
 
-export async function upstreams(server: OwnServer, count: number): Promise<Upstream[]> {
+/** A server of the file's own and repositories on it; what a test begins ends with it. */
+export async function stage(count: number): Promise<{ server: OwnServer; repos: Upstream[] }> {
+  const server = await ownServer()
+  afterAll(() => server.drop())
+  afterEach(endAll)
+  return { server, repos: await upstreams(server, count) }
+}
+
+async function upstreams(server: OwnServer, count: number): Promise<Upstream[]> {
   const made: Upstream[] = []
   for (let i = 0; i < count; i++) {
     const repo = makeRepo('--bare', '--template=')

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { say } from '../chaos/size.ts'
 import { run } from '../helpers/cli.ts'
 import {
@@ -11,28 +11,19 @@ import {
   beginAll,
   caughtUp,
   complaints,
-  endAll,
   expectClean,
   expectRecovered,
   hearing,
   push,
-  type Upstream,
+  stage,
   until,
-  upstreams,
   working,
   wrongs,
 } from './crew.ts'
 import { expectRefused } from './one-shots.ts'
-import { CANARY, type OwnServer, ownServer } from './server.ts'
+import { CANARY } from './server.ts'
 
-let server: OwnServer
-let repos: Upstream[]
-beforeAll(async () => {
-  server = await ownServer()
-  repos = await upstreams(server, 3)
-})
-afterEach(endAll)
-afterAll(() => server.drop())
+const { server, repos } = await stage(3)
 
 test('a server that takes no writes for a while, as after a failover', async () => {
   const crew = beginAll(server)

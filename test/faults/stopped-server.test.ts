@@ -1,37 +1,27 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import { afterEach, expect, test } from 'vitest'
 import { say } from '../chaos/size.ts'
 import {
   beginAll,
   type Crew,
   caughtUp,
   complaints,
-  endAll,
   expectRecovered,
   hearing,
   push,
-  type Upstream,
+  stage,
   until,
-  upstreams,
   working,
 } from './crew.ts'
 import { expectRefused, type OneShot } from './one-shots.ts'
-import { type OwnServer, ownServer } from './server.ts'
 
 const ALL: OneShot[] = ['scheduler', 'worker', 'reaper', 'status', 'incremental']
 /** Connections that one process may lose at the same moment, each with a line of its own. */
 const CONNECTIONS = 11
 const LOOPS = ['worker', 'scheduler', 'reaper'] as const
 
-let server: OwnServer
-let repos: Upstream[]
-beforeAll(async () => {
-  server = await ownServer()
-  repos = await upstreams(server, 3)
-})
-afterEach(endAll)
+const { server, repos } = await stage(3)
 afterEach(() => server.start())
-afterAll(() => server.drop())
 
 async function atWork(): Promise<Crew> {
   const crew = beginAll(server)

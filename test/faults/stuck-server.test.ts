@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { transaction } from '../../src/core/db/connect.ts'
 import { say } from '../chaos/size.ts'
 import {
@@ -8,32 +8,22 @@ import {
   beginAll,
   caughtUp,
   complaints,
-  endAll,
   expectClean,
   expectEnd,
   expectRecovered,
   gits,
   hearing,
   push,
-  type Upstream,
+  stage,
   until,
-  upstreams,
   working,
 } from './crew.ts'
 import { expectRefused } from './one-shots.ts'
-import { type OwnServer, ownServer } from './server.ts'
 
 const QUICK = { ENGRAM_PG_STATEMENT_TIMEOUT_MS: '300' }
 const LIMITS = { transactionMs: 5000, statementMs: 5000, signal: new AbortController().signal }
 
-let server: OwnServer
-let repos: Upstream[]
-beforeAll(async () => {
-  server = await ownServer()
-  repos = await upstreams(server, 3)
-})
-afterEach(endAll)
-afterAll(() => server.drop())
+const { server, repos } = await stage(3)
 
 /** Holds a table while `meanwhile` lasts. */
 async function locked(table: string, meanwhile: () => Promise<unknown>): Promise<void> {

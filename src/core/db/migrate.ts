@@ -68,8 +68,12 @@ async function applied(client: pg.PoolClient): Promise<number> {
 }
 
 /** Beside the package.json, however deep the bundle has put this module. */
+/** Beside the sources or the build, however deep this file lies in them. */
 function migrationsFolder(): string {
-  let folder = new URL('.', import.meta.url)
-  while (!existsSync(new URL('drizzle/meta/_journal.json', folder))) folder = new URL('..', folder)
-  return fileURLToPath(new URL('drizzle', folder))
+  for (let folder = new URL('.', import.meta.url); ; folder = new URL('..', folder)) {
+    if (existsSync(new URL('drizzle/meta/_journal.json', folder)))
+      return fileURLToPath(new URL('drizzle', folder))
+    if (folder.pathname === '/')
+      throw new SyncError('bug', 'the folder drizzle/ is missing: this installation is not whole')
+  }
 }

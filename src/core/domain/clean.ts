@@ -7,7 +7,7 @@ import { TextDecoder } from 'node:util'
  * the caller names the field in the record's `sanitized`. Nothing else is changed: control and bidi characters are
  * data, and making them harmless is the affair of whoever shows them.
  */
-export const REPLACEMENT = '\uFFFD'
+const REPLACEMENT = '\uFFFD'
 
 /** The same string when PostgreSQL can hold it, else a copy it can hold. `cleanText(s) === s` says which. */
 export function cleanText(text: string): string {

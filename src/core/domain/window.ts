@@ -63,7 +63,7 @@ export function parseInstant(text: string, name: string): Date {
   return date
 }
 
-export function iso(date: Date): string {
+function iso(date: Date): string {
   return date.toISOString()
 }
 

@@ -87,7 +87,7 @@ export function lastFatal(output: string): string | null {
 }
 
 /** The topmost folder on the way to `path` that `owner` may not pass. */
-export async function closedFolder(path: string, owner: Owner): Promise<string | null> {
+async function closedFolder(path: string, owner: Owner): Promise<string | null> {
   let topmost: string | null = null
   for (let folder = path; ; folder = dirname(folder)) {
     const is = await stat(folder).catch(() => null)

@@ -21,8 +21,9 @@ export function workerText(r: WorkerReport): string {
 export function schedulerText(r: SchedulerReport): string {
   if (!r.leader) return 'another scheduler leads; nothing was done'
   const { global_running: running, global_pending: pending } = r.budget_snapshot
+  const jobs = r.dry_run ? r.enqueued_jobs.length : r.jobs_enqueued
   const lines = [
-    `${count(r.dry_run ? r.enqueued_jobs.length : r.jobs_enqueued)} jobs ${r.dry_run ? 'would be ' : ''}enqueued: ${count(r.candidates_selected)} due of ${count(r.repos_scanned)} repositories, ${count(r.jobs_skipped)} skipped; ${count(running)} running and ${count(pending)} pending before`,
+    `${count(jobs)} ${jobs === 1 ? 'job' : 'jobs'} ${r.dry_run ? 'would be ' : ''}enqueued: ${count(r.candidates_selected)} due of ${count(r.repos_scanned)} repositories, ${count(r.jobs_skipped)} skipped; ${count(running)} running and ${count(pending)} pending before`,
   ]
   const repairs = r.enqueued_jobs.filter((job) => job.mode === 'backfill').length
   if (repairs > 0) lines.push(`  ${count(repairs)} of them repair what was out of sight for long`)

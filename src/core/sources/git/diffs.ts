@@ -17,7 +17,7 @@ export const MAX_PATHS = 10_000
 export const MAX_PATHS_BYTES = 4 * 1024 * 1024
 
 /** Of one path; Linux opens none that is longer. */
-export const MAX_PATH_BYTES = 4096
+const MAX_PATH_BYTES = 4096
 const CUT_BYTES = MAX_PATH_BYTES - Buffer.byteLength('…~01234567')
 
 export interface Diff {

@@ -6,7 +6,7 @@ import { type PerCommit, perCommit, SAFE_DIFF } from './per-commit.ts'
 import type { Repository } from './repository.ts'
 
 /** Diff text kept of one commit; a bigger one is told by its diffstat. */
-export const MAX_PATCH_BYTES = 1024 * 1024
+const MAX_PATCH_BYTES = 1024 * 1024
 
 export interface DiffText {
   /** Null when there is more of it than is kept. */

@@ -97,7 +97,7 @@ function refName(bytes: Buffer): string {
   return `${kept}~${createHash('sha256').update(bytes).digest('hex').slice(0, 8)}`
 }
 
-export function kindOfRef(name: string): RefKind {
+function kindOfRef(name: string): RefKind {
   if (name.startsWith('refs/heads/')) return 'branch'
   return name.startsWith('refs/tags/') ? 'tag' : 'other'
 }
