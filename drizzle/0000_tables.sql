@@ -327,6 +327,9 @@ CREATE TABLE "scm"."mrs" (
 	"closed_at" timestamp with time zone,
 	"deleted_at" timestamp with time zone,
 	"meta_json" jsonb DEFAULT '{}'::jsonb NOT NULL,
+	"digest" text NOT NULL,
+	"reviewed_as" text,
+	"review_degraded" text,
 	"sanitized" text[],
 	"run_id" bigint NOT NULL,
 	"batch_id" bigint NOT NULL,
@@ -357,6 +360,12 @@ CREATE TABLE "scm"."sync_rate_limits" (
 	"rate" double precision DEFAULT 10 NOT NULL,
 	"burst" integer DEFAULT 20 NOT NULL,
 	"paused_until" timestamp with time zone,
+	"minute_remaining" integer,
+	"minute_resets_at" timestamp with time zone,
+	"hour_remaining" integer,
+	"hour_resets_at" timestamp with time zone,
+	"granted" bigint DEFAULT 0 NOT NULL,
+	"limited" bigint DEFAULT 0 NOT NULL,
 	"meta_json" jsonb DEFAULT '{}'::jsonb NOT NULL,
 	"updated_at" timestamp with time zone DEFAULT now() NOT NULL
 );
@@ -403,6 +412,7 @@ CREATE TABLE "scm"."review_events" (
 	"repo_id" bigint NOT NULL,
 	"iid" bigint NOT NULL,
 	"source_event_id" text NOT NULL,
+	"kind" text NOT NULL,
 	"event_type" text NOT NULL,
 	"reviewer_username" text,
 	"ts" timestamp with time zone,
@@ -414,7 +424,8 @@ CREATE TABLE "scm"."review_events" (
 	"batch_id" bigint NOT NULL,
 	"created_at" timestamp with time zone DEFAULT now() NOT NULL,
 	"updated_at" timestamp with time zone DEFAULT now() NOT NULL,
-	CONSTRAINT "review_events_pkey" PRIMARY KEY("repo_id","iid","source_event_id")
+	CONSTRAINT "review_events_pkey" PRIMARY KEY("repo_id","iid","source_event_id"),
+	CONSTRAINT "ck_review_kind" CHECK (kind in ('note', 'state', 'approval'))
 );
 --> statement-breakpoint
 CREATE TABLE "scm"."svn_revisions" (

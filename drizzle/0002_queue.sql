@@ -86,7 +86,7 @@ BEGIN
          j.checkpoint, j.pinned,
          -- What a worker looks at first. Read here: the statement that called may have waited for its turn, and see less.
          (select jsonb_build_object('repoId', r.repo_id, 'kind', r.repo_type, 'locator', r.url, 'projectKey', r.project_key,
-                   'instanceKey', r.instance_key, 'tenantId', r.tenant_id, 'enabled', r.enabled)
+                   'instanceKey', r.instance_key, 'tenantId', r.tenant_id, 'enabled', r.enabled, 'settings', r.settings)
             from scm.repos r where r.repo_id = j.repo_id),
          (select k.value_json from logbook.kv k
            where k.namespace = 'scm.sync' and k.key = split_part(j.provenance_code, ':', 1) ||

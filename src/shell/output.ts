@@ -85,3 +85,7 @@ function writeAll(text: string, end = '\n'): void {
     }
   }
 }
+
+export function count(n: number): string {
+  return n.toLocaleString('en')
+}

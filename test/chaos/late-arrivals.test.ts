@@ -4,7 +4,7 @@
  */
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { servers } from '../helpers/database.ts'
-import { seeded, type TestRepo } from '../helpers/git-repo.ts'
+import { commitsOf, seeded, type TestRepo } from '../helpers/git-repo.ts'
 import { openScene, type Scene } from '../helpers/scene.ts'
 import { watched } from '../helpers/watched-source.ts'
 import { chance, say, size } from './size.ts'
@@ -54,8 +54,8 @@ test('a cursor that is a date loses what comes late', async () => {
   let newest = Number.NEGATIVE_INFINITY
   let mark = newest
   const byDate = watched((page) => {
-    page.commits = page.commits.filter((c) => (c.committer.epochSeconds ?? 0) >= mark)
-    for (const c of page.commits) newest = Math.max(newest, c.committer.epochSeconds ?? 0)
+    page.facts.commits = commitsOf(page).filter((c) => (c.committer.epochSeconds ?? 0) >= mark)
+    for (const c of commitsOf(page)) newest = Math.max(newest, c.committer.epochSeconds ?? 0)
   })
   const life = living(scene.repo, seeded(seed))
   for (let poll = 0; poll < POLLS_PER_HISTORY; poll++) {

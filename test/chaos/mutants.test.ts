@@ -52,7 +52,8 @@ vi.mock('../../src/core/db/pages.ts', async (original) => {
 })
 
 const { transaction } = await import('../../src/core/db/connect.ts')
-const { markUnreachable, upsertCommits } = await import('../../src/core/db/commits.ts')
+const { storeFacts } = await import('../../src/core/app/ready-page.ts')
+const { markUnreachable } = await import('../../src/core/db/commits.ts')
 const { closeBatch, openBatch } = await import('../../src/core/db/pages.ts')
 const { moveHeads } = await import('../../src/core/db/refs.ts')
 const { completeJobs } = await import('../../src/core/db/complete.ts')
@@ -69,7 +70,7 @@ const mine = async (tx: Parameters<typeof renewLeases>[0], held: Args[1]) => {
 }
 const close = (
   tx: Parameters<typeof closeBatch>[0],
-  [, held, { page, payload }, { before, tally }]: Args,
+  [, held, { page, counts }, { before, tally }]: Args,
   batchId: number,
   synced: number,
   pagesDone: number,
@@ -77,8 +78,8 @@ const close = (
   closeBatch(tx, held, batchId, {
     beforeToken: before,
     afterToken: page.token,
-    records: payload.count,
-    stats: { synced, skipped: payload.count - synced },
+    records: counts.scanned,
+    stats: { synced, skipped: counts.scanned - synced },
     checkpoint: { token: page.token, pages: pagesDone, done: page.done },
     runStats: {},
     pinned: tally.pages === 0 ? page.pinned : null,
@@ -88,8 +89,8 @@ const close = (
 /** Heads and cursor in a transaction of their own, before the rows of the last page. */
 const cursorFirst: StorePage = async (...args) => {
   const [ctx, held, { page, payload, counts }, { before, batchId: opened, tally }, limits] = args
-  const { landing } = page
-  const next = tallied(tally, counts, payload.count)
+  const landing = page.landing?.heads
+  const next = tallied(tally, counts, counts.scanned)
   let cursor: Awaited<ReturnType<typeof landCursor>> = null
   if (landing)
     await transaction(ctx.db, limits, async (tx) => {
@@ -97,12 +98,12 @@ const cursorFirst: StorePage = async (...args) => {
       const batchId = opened ?? (await openBatch(tx, held, before))
       await markUnreachable(tx, held.repoId, landing.unreachable)
       await moveHeads(tx, held, landing.refs, landing.moves)
-      cursor = await landCursor(ctx, tx, { ...held, batchId }, next)
+      cursor = await landCursor(ctx, tx, { ...held, batchId }, null)
     })
   return transaction(ctx.db, limits, async (tx) => {
     await mine(tx, held)
     const batchId = opened ?? (await openBatch(tx, held, before))
-    const synced = await upsertCommits(tx, { ...held, batchId }, payload)
+    const synced = await storeFacts(tx, { ...held, batchId }, payload)
     const stored = await close(tx, args, batchId, synced, next.pages)
     const stats = statsOf(tallied(tally, counts, synced))
     if (landing) await completeJobs(tx, [{ held, stats, cursorAfter: cursor }])
@@ -118,16 +119,16 @@ const twoTransactions =
     const { batchId, synced } = await transaction(ctx.db, limits, async (tx) => {
       if (fenced) await mine(tx, held)
       const batchId = opened ?? (await openBatch(tx, held, before))
-      return { batchId, synced: await upsertCommits(tx, { ...held, batchId }, payload) }
+      return { batchId, synced: await storeFacts(tx, { ...held, batchId }, payload) }
     })
     return transaction(ctx.db, limits, async (tx) => {
       await mine(tx, held)
       const next = tallied(tally, counts, synced)
       const stored = await close(tx, args, batchId, synced, next.pages)
-      if (page.landing) {
-        await markUnreachable(tx, held.repoId, page.landing.unreachable)
-        await moveHeads(tx, held, page.landing.refs, page.landing.moves)
-        const cursorAfter = await landCursor(ctx, tx, { ...held, batchId }, next)
+      if (page.landing?.heads) {
+        await markUnreachable(tx, held.repoId, page.landing.heads.unreachable)
+        await moveHeads(tx, held, page.landing.heads.refs, page.landing.heads.moves)
+        const cursorAfter = await landCursor(ctx, tx, { ...held, batchId }, null)
         await completeJobs(tx, [{ held, stats: statsOf(next), cursorAfter }])
       }
       return { ...stored, tally: next }

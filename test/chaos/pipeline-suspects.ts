@@ -1,6 +1,7 @@
 import type { Context } from '../../src/core/app/context.ts'
 import { SyncError } from '../../src/core/domain/errors.ts'
 import type { Wishes } from '../helpers/context.ts'
+import { commitsOf } from '../helpers/git-repo.ts'
 import { watched } from '../helpers/watched-source.ts'
 import { outcomeOf } from './crash.ts'
 import { hoursPass, once, type Pipeline, ROLES, startRole } from './pipeline.ts'
@@ -23,7 +24,7 @@ const jobsFor = (p: Pipeline) => once(p, 'scheduler')
 /** Does it when the `n`-th page with commits is looked at, and at every later one. */
 const atPage = (n: number, act: () => unknown) => {
   let pages = 0
-  return { sources: watched((page) => (page.commits.length > 0 && ++pages >= n ? act() : undefined)) }
+  return { sources: watched((page) => (commitsOf(page).length > 0 && ++pages >= n ? act() : undefined)) }
 }
 
 const WORKER: Suspect = {

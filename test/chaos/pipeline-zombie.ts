@@ -1,3 +1,4 @@
+import { commitsOf } from '../helpers/git-repo.ts'
 import { watched } from '../helpers/watched-source.ts'
 import { outcomeOf } from './crash.ts'
 import { hoursPass, moveOn, type Pipeline, ROLES, settle, startRole, wrongs } from './pipeline.ts'
@@ -91,7 +92,7 @@ async function wokenAmong(p: Pipeline, zombie: Zombie, heir: Heir): Promise<stri
 
   const gate = makeGate()
   const living = startRole(p, null, {
-    sources: watched((page) => (page.commits.length > 0 ? gate.stop() : null)),
+    sources: watched((page) => (commitsOf(page).length > 0 ? gate.stop() : null)),
   })
   await hoursPass(p)
   if (heir === 'next') moveOn(p.repos[0]!)

@@ -3,6 +3,7 @@ import { mkdtempSync, realpathSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll } from 'vitest'
+import type { Commit } from '../../src/core/domain/facts.ts'
 import { gitSource } from '../../src/core/sources/git/git.ts'
 import type { Access, Ask, Page, Resume } from '../../src/core/sources/source.ts'
 
@@ -144,6 +145,10 @@ export function sourceWith(deadlines: { ask?: number; fetch?: number; read?: num
 export function accessTo(typed: string, more: Partial<Access> = {}): Access {
   return {
     locator: source.locate(typed),
+    tenantId: '',
+    settings: {},
+    learn: () => {},
+    budget: null,
     tier: 'none',
     pageSize: 1000,
     cacheDir: more.cacheDir ?? tempFolder(),
@@ -154,7 +159,7 @@ export function accessTo(typed: string, more: Partial<Access> = {}): Access {
   }
 }
 
-export const EVERYTHING: Ask = { window: 'new', known: {}, refetchSince: null }
+export const EVERYTHING: Ask = { window: 'heads', known: {}, refetch: null }
 
 export async function readPages(
   access: Access,
@@ -169,5 +174,9 @@ export async function readPages(
 }
 
 export function shasOf(pages: Page[]): string[] {
-  return pages.flatMap((page) => page.commits.map((commit) => commit.sha))
+  return pages.flatMap(commitsOf).map((commit) => commit.sha)
+}
+
+export function commitsOf(page: Pick<Page, 'facts'>): Commit[] {
+  return page.facts.commits ?? []
 }

@@ -13,14 +13,15 @@ export default class ReposList extends BaseCommand {
     await this.read(ReposList)
     await this.report(showRepos, (r) =>
       r.count === 0
-        ? 'no repository is registered yet: engram-scm-sync repos add git:<path or URL>'
+        ? 'no repository is registered yet: engram-scm-sync repos add gitlab:<id or path>, git:<path or URL>'
         : table(
-            ['id', 'repository', 'project', 'enabled', 'items', 'last sync', 'status'],
+            ['id', 'repository', 'project', 'enabled', 'state', 'items', 'last sync', 'status'],
             r.repos.map((x) => [
               x.repo_id,
               x.repo,
               x.project_key,
               x.enabled ? 'yes' : 'no',
+              x.state,
               x.items,
               x.last_sync_at,
               x.last_status,

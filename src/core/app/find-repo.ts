@@ -1,20 +1,32 @@
 import { findRepo as lookUp } from '../db/repos.ts'
 import { SyncError } from '../domain/errors.ts'
-import { maskUserinfo, parseRepoRef, type Repo, type SourceKind } from '../domain/repo.ts'
+import { maskUserinfo, parseRepoRef, type Repo, type SourceKind, spell } from '../domain/repo.ts'
 import type { Source } from '../sources/source.ts'
 import type { Context } from './context.ts'
 
-/** What an operator typed → the registered repository: by number, or by its canonical locator. */
+/**
+ * What an operator typed → the registered repository: by number, or by its canonical locator. A bare number may be both,
+ * the repository's here and the project's in GitLab; one that means two repositories is refused.
+ */
 export async function findRepo(ctx: Context, typed: string): Promise<Repo> {
   const { kind, id } = parseRepoRef(typed)
   const source = sourceFor(ctx, kind)
-  const byNumber = /^\d{1,15}$/.test(id)
-  const repo = await lookUp(ctx.db, kind, byNumber ? { repoId: Number(id) } : { locator: source.locate(id) })
+  const isNumber = /^\d{1,15}$/.test(id)
+  const numbered = isNumber ? await lookUp(ctx.db, kind, { repoId: Number(id) }) : null
+  const located =
+    !isNumber || source.locatesNumbers ? await lookUp(ctx.db, kind, { locator: source.locate(id) }) : null
+
+  if (numbered && located && numbered.repoId !== located.repoId)
+    throw new SyncError('usage', `${typed} is repository ${id} (${spell(numbered)}) and ${spell(located)}`, {
+      hint: 'give the whole address of the one you mean',
+    })
+  const repo = located ?? numbered
   if (repo === null) {
     throw new SyncError('not_found', `repository ${maskUserinfo(typed)} is not registered`, {
-      hint: byNumber
-        ? 'engram-scm-sync repos list shows the numbers'
-        : `register it first: engram-scm-sync repos add ${maskUserinfo(typed)}`,
+      hint:
+        isNumber && !source.locatesNumbers
+          ? 'engram-scm-sync repos list shows the numbers'
+          : `register it first: engram-scm-sync repos add ${maskUserinfo(typed)}`,
     })
   }
   return repo

@@ -5,7 +5,6 @@ import { getKv, swapKv } from '../db/kv.ts'
 import { cursorKvKey, sameInstant, watermarkOf } from '../domain/cursor.ts'
 import { type Json, sha256 } from '../domain/ledger.ts'
 import type { SourceKind } from '../domain/repo.ts'
-import type { Tally } from '../domain/tally.ts'
 import type { Context } from './context.ts'
 
 export const KV_CURSORS = 'scm.sync'
@@ -29,10 +28,9 @@ export async function landCursor(
   ctx: Context,
   tx: Db,
   held: HeldJob & { batchId: number },
-  tally: Tally,
+  observedMax: string | null,
 ): Promise<Json> {
   const { from, to } = held.spec.window
-  const observedMax = tally.newestTs === null ? null : new Date(tally.newestTs * 1000).toISOString()
   const move = {
     to: to as string,
     observedMax,

@@ -51,6 +51,7 @@ function shown(repo: Repo) {
     instance: repo.instanceKey || null,
     tenant: repo.tenantId || null,
     enabled: repo.enabled,
+    state: typeof repo.settings.state === 'string' ? repo.settings.state : null,
   }
 }
 

@@ -1,20 +1,29 @@
 import { mkdirSync } from 'node:fs'
-import { patiently } from '../db/connect.ts'
-import type { HeldJob } from '../db/jobs.ts'
-import { headsKnown } from '../db/refs.ts'
+import { isDeepStrictEqual } from 'node:util'
+import { keepSettings } from '../db/repos.ts'
 import { SyncError } from '../domain/errors.ts'
 import { type JobType, type Repo, spell } from '../domain/repo.ts'
-import type { Access, Ask, Reading } from '../sources/source.ts'
+import type { Access, Reading } from '../sources/source.ts'
 import type { Context } from './context.ts'
 import { sourceFor } from './find-repo.ts'
+import { requestBudget } from './request-budget.ts'
 
 /** What the source of a repository may see of the program. */
-export function accessTo(ctx: Context, repo: Repo, signal: AbortSignal): Access {
-  const { git } = ctx.config.scm
+export function accessTo(
+  ctx: Context,
+  repo: Repo,
+  signal: AbortSignal,
+  learn: Access['learn'] = () => {},
+): Access {
+  const { git, gitlab, worker } = ctx.config.scm
   return {
     locator: repo.locator,
-    tier: git.tier,
-    pageSize: git.page_size,
+    tenantId: repo.tenantId,
+    settings: repo.settings,
+    learn,
+    budget: requestBudget(ctx, repo, signal),
+    tier: repo.kind === 'gitlab' ? gitlab.tier : git.tier,
+    pageSize: repo.kind === 'git' ? git.page_size : worker.batch_size,
     cacheDir: ctx.cacheDir,
     credentials:
       git.credential_host && git.password
@@ -25,9 +34,37 @@ export function accessTo(ctx: Context, repo: Repo, signal: AbortSignal): Access 
   }
 }
 
+/** Opens the source. What it learns of the repository is kept, also when it would not open or its reading broke off. */
 export async function openSource(ctx: Context, repo: Repo, signal: AbortSignal): Promise<Reading> {
   mkdirSync(ctx.cacheDir, { recursive: true, mode: 0o700 })
-  return sourceFor(ctx, repo.kind).open(accessTo(ctx, repo, signal))
+  const learnt: Repo['settings'] = {}
+  const learn: Access['learn'] = (settings) => Object.assign(learnt, settings)
+  const keep = async () => {
+    const news = Object.entries(learnt).filter(
+      ([key, value]) => !isDeepStrictEqual(value, repo.settings[key]),
+    )
+    if (news.length === 0) return
+    await keepSettings(ctx.db, repo.repoId, Object.fromEntries(news))
+    Object.assign(repo.settings, learnt)
+  }
+
+  try {
+    const reading = await sourceFor(ctx, repo.kind).open(accessTo(ctx, repo, signal, learn))
+    const { audit } = reading
+    return {
+      ...reading,
+      ...(audit && { audit: () => audit().finally(keep) }),
+      pages: async function* (ask, resume) {
+        try {
+          yield* reading.pages(ask, resume)
+        } finally {
+          await keep()
+        }
+      },
+    }
+  } finally {
+    await keep()
+  }
 }
 
 /** Refuses what cannot be synced: a job type this kind has not, a repository somebody removed. */
@@ -37,34 +74,10 @@ export function requireSyncable(ctx: Context, repo: Repo, jobType: JobType): voi
       hint: `take it up again: engram-scm-sync repos add ${spell(repo)}`,
     })
   }
-  const { jobTypes } = sourceFor(ctx, repo.kind)
-  if (!jobTypes.includes(jobType)) {
+  const { jobs } = sourceFor(ctx, repo.kind)
+  if (!jobs[jobType]) {
     throw new SyncError('usage', `a ${repo.kind} repository has no ${jobType}`, {
-      hint: `it has: ${jobTypes.join(', ')}`,
+      hint: `it has: ${Object.keys(jobs).join(', ')}`,
     })
   }
-}
-
-type Slice = Pick<HeldJob, 'mode' | 'repoId' | 'spec'>
-
-/** The slices of jobs, as their sources understand them, in one look for all of them. */
-export async function asksOf(ctx: Context, jobs: Slice[]): Promise<Ask[]> {
-  const repoIds = jobs.filter((job) => job.mode !== 'backfill').map((job) => job.repoId)
-  const heads =
-    repoIds.length > 0 ? await patiently(ctx.signal, () => headsKnown(ctx.db, repoIds)) : new Map()
-  return jobs.map(({ mode, repoId, spec: { window, refetch_since: refetch } }) =>
-    mode === 'backfill'
-      ? { window: 'time', since: new Date(window.from as string), until: new Date(window.to as string) }
-      : { window: 'new', ...heads.get(repoId), refetchSince: refetchSince(refetch) },
-  )
-}
-
-export async function askOf(ctx: Context, job: Slice): Promise<Ask> {
-  const [ask] = await asksOf(ctx, [job])
-  return ask as Ask
-}
-
-export function refetchSince(spec: string | undefined): Date | 'beginning' | null {
-  if (spec === undefined || spec === null) return null
-  return spec === 'beginning' ? 'beginning' : new Date(spec)
 }

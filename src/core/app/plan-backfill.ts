@@ -2,7 +2,7 @@ import { transaction } from '../db/connect.ts'
 import { insertPlans, type NewPlan, type PlanRow, planByKey, unfinishedPlan } from '../db/plans.ts'
 import { SyncError } from '../domain/errors.ts'
 import { canonical, hashOf, type Json, localised, planKey, sha256, taskKey } from '../domain/ledger.ts'
-import { type JobType, provenanceOf, type Repo, spell } from '../domain/repo.ts'
+import { type JobType, provenanceOf, type Repo, spell, TIME_FIELDS } from '../domain/repo.ts'
 import { chunksOf, type TimeWindow, type WindowWish } from '../domain/window.ts'
 import { type Context, underLease } from './context.ts'
 import { type PlanFor, triggerOf } from './plan-incremental.ts'
@@ -112,6 +112,26 @@ export function repairPlan(repo: Repo, jobType: JobType, window: TimeWindow, by:
   })
 }
 
+/**
+ * Windows of what an audit found to differ, for any worker. `asked` tells one audit's plan from the next; the same
+ * windows are the same request.
+ */
+export function auditPlan(repo: Repo, jobType: JobType, windows: TimeWindow[], asked: string): NewPlan {
+  const window = {
+    since: (windows[0] as TimeWindow).since,
+    until: (windows.at(-1) as TimeWindow).until,
+  }
+  const by: PlanFor = { ...BY_HAND, status: 'pending', why: { reason: 'verify', asked } }
+  return planOf({ repo, jobType, window, updateWatermark: false }, by, {
+    step: `verify ${asked}`,
+    chunks: windows,
+    hours: (window.until.getTime() - window.since.getTime()) / 3_600_000,
+    requestHash: hashOf({ phase: 'verify', resource: jobType, windows: windows.map(windowJson) }),
+  })
+}
+
+const windowJson = ({ since, until }: TimeWindow): Json => [since.toISOString(), until.toISOString()]
+
 function planOf(
   ask: Omit<BackfillAsk, 'wish'>,
   by: PlanFor,
@@ -148,7 +168,7 @@ function planOf(
     slices: request.chunks.map((chunk, no) => {
       const [since, until] = [chunk.since.toISOString(), chunk.until.toISOString()]
       const spec: Json = { strategy: 'TIME', window: timeWindow(since, until) }
-      const expr = localised(proto, 'committed_date', since, until)
+      const expr = localised(proto, TIME_FIELDS[jobType], since, until)
       const signature = sha256(canonical(spec))
       return {
         no,

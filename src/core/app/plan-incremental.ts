@@ -5,7 +5,7 @@ import { getKv } from '../db/kv.ts'
 import { insertPlans, type NewPlan, planByKey, type Trigger } from '../db/plans.ts'
 import { type CursorReading, cursorKvKey, readCursor, sameInstant, watermarkOf } from '../domain/cursor.ts'
 import { canonical, hashOf, type Json, localised, planKey, sha256, taskKey } from '../domain/ledger.ts'
-import { type JobType, provenanceOf, type Repo, spell } from '../domain/repo.ts'
+import { type JobType, provenanceOf, type Repo, spell, TIME_FIELDS } from '../domain/repo.ts'
 import { type Context, underLease } from './context.ts'
 import { KV_CURSORS, mainLine } from './land-cursor.ts'
 
@@ -101,7 +101,7 @@ export function incrementalPlan(
   const window: Json = { from, to, boundary: { from: 'CLOSED', to: 'OPEN' }, timezone: 'UTC' }
   const spec: Json = { strategy: 'SINGLE', window, refetch_since: cursor.refetchSince }
   const protoHash = hashOf(proto)
-  const expr = localised(proto, 'committed_date', from, to)
+  const expr = localised(proto, TIME_FIELDS[jobType], from, to)
   const exprHash = hashOf(expr)
   const key = planKey({
     operation: 'HARVEST',
@@ -169,7 +169,8 @@ async function recordEdit(
   const move = {
     namespace,
     to: edit.value,
-    observedMax: null,
+    // Skipped by hand: the next read begins there.
+    observedMax: edit.direction === 'FORWARD' ? edit.value : null,
     windowFrom: plan.windowFrom,
     windowTo: plan.windowTo,
     reason: edit.reason,

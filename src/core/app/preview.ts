@@ -3,15 +3,15 @@ import { databaseNow } from '../db/connect.ts'
 import { auditedCursor } from '../db/cursors.ts'
 import { newestIncremental } from '../db/jobs.ts'
 import { getKv } from '../db/kv.ts'
-import { readHeads } from '../db/refs.ts'
 import { cursorKvKey, readCursor, watermarkOf } from '../domain/cursor.ts'
-import { provenanceOf, type Repo } from '../domain/repo.ts'
+import { type JobType, provenanceOf, type Repo } from '../domain/repo.ts'
 import { windowWished } from '../domain/window.ts'
-import type { Ask, Survey } from '../sources/source.ts'
+import type { Survey } from '../sources/source.ts'
+import { asksOf } from './ask-of.ts'
 import type { Context } from './context.ts'
 import { findRepo, sourceFor } from './find-repo.ts'
 import { KV_CURSORS, mainLine } from './land-cursor.ts'
-import { accessTo, refetchSince, requireSyncable } from './open-source.ts'
+import { accessTo, requireSyncable } from './open-source.ts'
 import { backfillChunks } from './plan-backfill.ts'
 import type { BackfillAsk } from './run-backfill.ts'
 import type { IncrementalAsk } from './run-incremental.ts'
@@ -26,11 +26,11 @@ export async function previewIncremental(ctx: Context, ask: IncrementalAsk): Pro
     await auditedCursor(ctx.db, mainLine({ provenance: provenanceOf(repo), jobType: ask.job })),
   )
   const unfinished = await newestIncremental(ctx.db, repo.repoId, ask.job)
-  const known = await readHeads(ctx.db, repo.repoId)
-
-  const [survey] = await surveyed(ctx, repo, [
-    { window: 'new', known, refetchSince: refetchSince(cursor.refetchSince ?? undefined) },
+  const to = (await databaseNow(ctx.db)).toISOString()
+  const [survey] = await surveyed(ctx, repo, ask.job, [
+    { window: { from: cursor.watermark, to }, refetch: cursor.refetchSince },
   ])
+  const { pageSize } = accessTo(ctx, repo, ctx.signal)
   return {
     phase: 'incremental',
     repo: ask.repo,
@@ -42,8 +42,8 @@ export async function previewIncremental(ctx: Context, ask: IncrementalAsk): Pro
     resumes_job:
       unfinished && !['completed', 'cancelled'].includes(unfinished.status) ? unfinished.jobId : null,
     items_found: survey?.items ?? null,
-    pages: survey?.items == null ? null : Math.max(1, Math.ceil(survey.items / ctx.config.scm.git.page_size)),
-    refs: survey?.refs ?? { total: 0, moved: 0 },
+    pages: survey?.items == null ? null : Math.max(1, Math.ceil(survey.items / pageSize)),
+    refs: survey?.refs ?? null,
     message: survey?.note ?? null,
     exit_code: 0,
   }
@@ -62,7 +62,12 @@ export async function previewBackfill(ctx: Context, ask: BackfillAsk): Promise<B
   const surveys = await surveyed(
     ctx,
     repo,
-    chunks.map((c) => ({ window: 'time', since: c.since, until: c.until })),
+    ask.job,
+    chunks.map((c) => ({
+      window: { from: c.since.toISOString(), to: c.until.toISOString() },
+      refetch: null,
+    })),
+    'backfill',
   )
   return {
     phase: 'backfill',
@@ -85,6 +90,24 @@ export async function previewBackfill(ctx: Context, ask: BackfillAsk): Promise<B
   }
 }
 
-function surveyed(ctx: Context, repo: Repo, asks: Ask[]): Promise<Survey[]> {
+/** Asks for the slices that a real run would plan. */
+async function surveyed(
+  ctx: Context,
+  repo: Repo,
+  jobType: JobType,
+  slices: { window: { from: string | null; to: string }; refetch: string | null }[],
+  mode: 'incremental' | 'backfill' = 'incremental',
+): Promise<Survey[]> {
+  const asks = await asksOf(
+    ctx,
+    slices.map(({ window, refetch }) => ({
+      mode,
+      repoId: repo.repoId,
+      jobType,
+      provenance: provenanceOf(repo),
+      spec: { window, ...(refetch && { refetch_since: refetch }) },
+      checkpoint: null,
+    })),
+  )
   return sourceFor(ctx, repo.kind).survey(accessTo(ctx, repo, ctx.signal), asks)
 }

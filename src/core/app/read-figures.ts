@@ -3,6 +3,7 @@ import * as figures from '../db/figures.ts'
 import * as status from '../db/status.ts'
 import { cursorKvKey } from '../domain/cursor.ts'
 import { SOURCE_KINDS } from '../domain/repo.ts'
+import { jobTypesOf } from '../sources/source.ts'
 import type { Context } from './context.ts'
 
 const BUDGET_WINDOW_MINUTES = 60
@@ -84,7 +85,7 @@ export async function readFigures({ db }: Pick<Context, 'db'>): Promise<Figures>
 /** What every enabled repository should have a cursor of. A kind that cannot be synced yet lags with its commits. */
 export function kindsOf({ sources }: Pick<Context, 'sources'>) {
   return SOURCE_KINDS.flatMap((kind) =>
-    (sources[kind]?.jobTypes ?? (['commits'] as const)).map((jobType) => ({
+    (sources[kind] ? jobTypesOf(sources[kind]) : (['commits'] as const)).map((jobType) => ({
       kind,
       jobType,
       cursorKey: cursorKvKey(kind, jobType, 0).slice(0, -1),

@@ -1,45 +1,28 @@
-import { type CommitPayload, commitPayload, markUnreachable, upsertCommits } from '../db/commits.ts'
+import { markUnreachable } from '../db/commits.ts'
 import { completeJobs } from '../db/complete.ts'
 import { type Db, type Limits, Rollback, transaction } from '../db/connect.ts'
 import { type HeldJob, renewLeases } from '../db/jobs.ts'
 import { closeBatch, openBatch } from '../db/pages.ts'
 import { moveHeads } from '../db/refs.ts'
 import { succeededWith } from '../db/runs.ts'
-import { bulkReason } from '../domain/bulk.ts'
 import { SyncError } from '../domain/errors.ts'
-import { countsOf, type PageCounts, statsOf, type Tally, tallied } from '../domain/tally.ts'
-import type { Page } from '../sources/source.ts'
+import { statsOf, type Tally, tallied, type Usage } from '../domain/tally.ts'
 import type { Context } from './context.ts'
 import { landCursor } from './land-cursor.ts'
-
-/** A page, ready to be stored: what can be computed outside the transaction is. */
-export interface ReadyPage {
-  page: Page
-  payload: CommitPayload
-  counts: PageCounts
-}
+import { type ReadyPage, storeFacts } from './ready-page.ts'
 
 /** Where a page comes in its run: the token before it, the batch opened for it, what was done until then. */
 export interface PagePlace {
   before: string
   batchId: number | null
   tally: Tally
+  /** Requests made for the run until now. */
+  usage: Usage | null
 }
 
 export interface StoredPage {
   tally: Tally
   nextBatchId: number | null
-}
-
-export function readyPage(ctx: Context, page: Page): ReadyPage {
-  let bulk = 0
-  const payload = commitPayload(page.commits, (commit) => {
-    const why = bulkReason(commit, ctx.config.scm.bulk_thresholds)
-    if (why !== null) bulk += 1
-    return why
-  })
-  // The commits are in the payload now; keeping them too would hold the page twice.
-  return { page: { ...page, commits: [] }, payload, counts: { ...countsOf(page.commits), bulk } }
 }
 
 /**
@@ -51,7 +34,7 @@ export async function storePage(
   ctx: Context,
   held: HeldJob,
   ready: ReadyPage,
-  { before, batchId: opened, tally }: PagePlace,
+  { before, batchId: opened, tally, usage }: PagePlace,
   limits: Limits,
 ): Promise<StoredPage> {
   const { page, payload, counts } = ready
@@ -62,24 +45,24 @@ export async function storePage(
       if (!mine.has(held.jobId)) throw new Rollback('lease lost')
 
       const batchId = opened ?? (await openBatch(tx, held, before))
-      const synced = await upsertCommits(tx, { ...held, batchId }, payload)
+      const synced = await storeFacts(tx, { ...held, batchId }, payload)
       const next = tallied(tally, counts, synced)
       const { nextBatchId, storedBefore } = await closeBatch(tx, held, batchId, {
         beforeToken: before,
         afterToken: page.token,
-        records: payload.count,
-        stats: { synced, skipped: payload.count - synced },
+        records: counts.scanned,
+        stats: { synced, skipped: Math.max(0, counts.scanned - synced) },
         checkpoint: { token: page.token, pages: next.pages, done: page.done },
-        runStats: statsOf(next),
+        runStats: statsOf(next, usage),
         // With the first rows: they are what may be left behind, and what a retry need not read again.
-        pinned: tally.scanned === 0 && payload.count > 0 ? page.pinned : null,
+        pinned: tally.scanned === 0 && counts.scanned > 0 ? page.pinned : null,
         last,
       })
 
       // Stored by a commit whose answer was lost: what it wrote counts, not that nothing was left to write.
       if (storedBefore) return { tally: tallied(tally, counts, storedBefore.synced), nextBatchId }
 
-      if (last) await endRun(ctx, tx, { ...held, batchId }, page, next)
+      if (last) await endRun(ctx, tx, { ...held, batchId }, page, next, usage)
       return { tally: next, nextBatchId }
     })
   } catch (cause) {
@@ -95,14 +78,21 @@ async function endRun(
   ctx: Context,
   tx: Db,
   held: HeldJob & { batchId: number },
-  page: Page,
+  { landing }: ReadyPage['page'],
   tally: Tally,
+  usage: Usage | null,
 ): Promise<void> {
-  if (page.landing) {
-    await markUnreachable(tx, held.repoId, page.landing.unreachable)
-    await moveHeads(tx, held, page.landing.refs, page.landing.moves)
+  if (landing?.heads) {
+    await markUnreachable(tx, held.repoId, landing.heads.unreachable)
+    await moveHeads(tx, held, landing.heads.refs, landing.heads.moves)
   }
-  const cursorAfter = await landCursor(ctx, tx, held, tally)
-  const ended = await completeJobs(tx, [{ held, stats: statsOf(tally), cursorAfter }])
+  const cursorAfter = await landCursor(ctx, tx, held, observedMax(landing, tally))
+  const ended = await completeJobs(tx, [{ held, stats: statsOf(tally, usage), cursorAfter }])
   if (!ended.has(held.jobId)) throw new Rollback('lease lost')
+}
+
+/** The newest thing seen, by the upstream's clock; for updates that is where the next read begins. */
+function observedMax(landing: ReadyPage['page']['landing'], { newestTs }: Tally): string | null {
+  const newest = landing?.position ?? (newestTs === null ? null : new Date(newestTs * 1000))
+  return newest?.toISOString() ?? null
 }

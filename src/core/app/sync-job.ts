@@ -6,12 +6,13 @@ import { backoffSeconds } from '../domain/backoff.ts'
 import { cursorKvKey } from '../domain/cursor.ts'
 import { SyncError } from '../domain/errors.ts'
 import type { Repo, SourceKind } from '../domain/repo.ts'
-import { emptyTally, statsOf, type Tally } from '../domain/tally.ts'
+import { emptyTally, statsOf, type Tally, type Usage } from '../domain/tally.ts'
 import type { Ask, Reading } from '../sources/source.ts'
 import { type Context, underLease } from './context.ts'
 import type { Holder } from './holder.ts'
 import { oneAhead } from './one-ahead.ts'
-import { type PagePlace, type ReadyPage, readyPage, type StoredPage, storePage } from './store-page.ts'
+import { type ReadyPage, readyPage } from './ready-page.ts'
+import { type PagePlace, type StoredPage, storePage } from './store-page.ts'
 
 export interface JobReport {
   status: 'success' | 'failed'
@@ -47,9 +48,11 @@ export async function syncJob(
   )
   const lease = holder.keep(held)
   let tally = emptyTally()
+  let usage: () => Usage | null = () => null
   try {
     // One after the other: a failure of either must not leave the other at work behind us.
     const reading = await upstream.open(lease.signal)
+    usage = () => reading.usage?.() ?? null
     const ask = await upstream.ask()
     const resume =
       held.checkpoint && held.pinned ? { token: held.checkpoint.token, pinned: held.pinned } : null
@@ -65,24 +68,25 @@ export async function syncJob(
       }
       lease.signal.throwIfAborted()
       if (resume === null && tally.pages === 0 && foundNothing(held, ready)) {
-        await endPoll(holder, held)
+        await endPoll(holder, held, usage())
         break
       }
-      const at: PagePlace = { before, batchId, tally }
+      const at: PagePlace = { before, batchId, tally, usage: usage() }
       const stored: StoredPage = await lease.store((limits) => storePage(ctx, held, ready, at, limits))
       tally = stored.tally
       before = page.token
       batchId = stored.nextBatchId
       log.debug({ page: tally.pages, done: page.done, total: page.total }, 'page stored')
-      ctx.progress(
-        `${repo.locator}  ${page.done.toLocaleString('en')} of ${page.total.toLocaleString('en')} commits`,
-      )
+      ctx.progress(`${repo.locator}  ${progressOf(held, page)}`)
     }
-    log.info({ synced: tally.synced, skipped: tally.skipped, pages: tally.pages }, 'run succeeded')
+    log.info(
+      { synced: tally.synced, skipped: tally.skipped, pages: tally.pages, ...usage() },
+      'run succeeded',
+    )
     return { status: 'success', tally, error: null }
   } catch (cause) {
     const error = reasonOf(cause, lease.signal)
-    const ended = await giveUp(ctx, held, error, tally)
+    const ended = await giveUp(ctx, held, error, tally, usage())
     log.warn({ kind: error.kind, reason: error.message, job: ended }, 'run failed')
     return { status: 'failed', tally, error }
   } finally {
@@ -94,22 +98,27 @@ export async function syncJob(
  * An incremental sync from a cursor that stands, nothing to read again, no new commit and no ref that moved: there is no
  * page to store and no cursor to move. Of ten thousand polls nearly all are this, so they leave a run and no more.
  */
-function foundNothing({ mode, spec }: HeldJob, { page, payload }: ReadyPage): boolean {
-  const { landing } = page
+function foundNothing({ mode, spec }: HeldJob, { page: { landing }, counts }: ReadyPage): boolean {
   return (
     mode !== 'backfill' &&
     spec.window.from !== null &&
     !spec.refetch_since &&
-    payload.count === 0 &&
+    counts.scanned === 0 &&
     !!landing &&
-    landing.moves.length === 0 &&
-    landing.unreachable.length === 0
+    !(landing.heads && landing.heads.moves.length + landing.heads.unreachable.length > 0)
   )
 }
 
-async function endPoll(holder: Holder, held: HeldJob): Promise<void> {
+const RECORDS = { commits: 'commits', mrs: 'merge requests', reviews: 'merge requests reviewed' }
+
+function progressOf({ jobType }: HeldJob, { done, total }: ReadyPage['page']): string {
+  const of = total === null ? '' : ` of ${total.toLocaleString('en')}`
+  return `${done.toLocaleString('en')}${of} ${RECORDS[jobType]}`
+}
+
+async function endPoll(holder: Holder, held: HeldJob, usage: Usage | null): Promise<void> {
   const kvKey = cursorKvKey(held.provenance.split(':')[0] as SourceKind, held.jobType, held.repoId)
-  const mine = await holder.endPoll({ held, stats: statsOf(emptyTally()), cursorAfter: null, kvKey })
+  const mine = await holder.endPoll({ held, stats: statsOf(emptyTally(), usage), cursorAfter: null, kvKey })
   if (!mine) throw new SyncError('lease_lost', `job ${held.jobId} is no longer ours: not ended`)
 }
 
@@ -130,6 +139,7 @@ export async function giveUp(
   held: HeldJob,
   error: SyncError,
   tally: Tally = emptyTally(),
+  usage: Usage | null = null,
 ): Promise<string> {
   const limits = { ...underLease(ctx, held.leaseSeconds), signal: AbortSignal.timeout(10_000) }
   try {
@@ -137,13 +147,13 @@ export async function giveUp(
       const status = await failJob(tx, held, {
         // A page too large for the statement timeout would come back for ever.
         retry: isTooSlow(error) ? 'later' : error.retry,
-        delaySeconds: backoffSeconds(error.kind, held.attempt),
+        delaySeconds: error.retryAfterSeconds ?? backoffSeconds(error.kind, held.attempt),
         summary: {
           error_category: error.category,
           error_message: error.message,
           ...(error.hint ? { hint: error.hint } : {}),
         },
-        stats: statsOf(tally),
+        stats: statsOf(tally, usage),
       })
       if (status === 'dead') await rollUpPlans(tx, [held.planId])
       return status ?? 'taken over'

@@ -7,6 +7,7 @@ import { SyncError } from '../domain/errors.ts'
 import { type Limits, type Selection, select } from '../domain/places.ts'
 import type { SourceKind } from '../domain/repo.ts'
 import { judge, type Pair, type Policy, repairOf } from '../domain/schedule.ts'
+import { jobTypesOf } from '../sources/source.ts'
 import { type Context, underLease } from './context.ts'
 import { enqueue, type Found, named, rest, shown, type Wanted } from './enqueue.ts'
 import { repairRequest } from './plan-backfill.ts'
@@ -150,7 +151,7 @@ function readPair(row: PairRow, now: Date): Found {
 /** Every job type that the sources of this program can sync. */
 function kindsToSync(ctx: Context) {
   return Object.entries(ctx.sources).flatMap(([kind, source]) =>
-    source.jobTypes.map((jobType) => ({
+    jobTypesOf(source).map((jobType) => ({
       kind,
       jobType,
       cursorKey: cursorKvKey(kind as SourceKind, jobType, 0).slice(0, -1),

@@ -6,10 +6,10 @@ import { type Ear, listenForJobs } from '../db/wake.ts'
 import { SyncError } from '../domain/errors.ts'
 import { exitCodeOf, sumOf } from '../domain/outcome.ts'
 import type { JobType } from '../domain/repo.ts'
-import type { Ask } from '../sources/source.ts'
+import { type Ask, jobTypesOf } from '../sources/source.ts'
+import { asksOf } from './ask-of.ts'
 import type { Context } from './context.ts'
 import { type Holder, makeHolder } from './holder.ts'
-import { asksOf } from './open-source.ts'
 import { type JobDone, workJob } from './work-job.ts'
 
 export interface WorkAsk {
@@ -174,9 +174,7 @@ export async function work(ctx: Context, ask: WorkAsk): Promise<WorkerReport> {
   }
 }
 
-const sourced = (ctx: Context): JobType[] => [
-  ...new Set(Object.values(ctx.sources).flatMap((s) => s.jobTypes)),
-]
+const sourced = (ctx: Context): JobType[] => [...new Set(Object.values(ctx.sources).flatMap(jobTypesOf))]
 
 /** What this process takes: flags, else its pool, else the worker's own configuration. null = anything. */
 function servedBy(ctx: Context, ask: WorkAsk) {

@@ -401,13 +401,13 @@ const worker = group('Worker', {
     about: 'Jobs at the same time in one process; 1 is the least load on an upstream.',
   }),
   batch_size: int({
-    planned: true,
     default: 50,
     min: 1,
     max: 10_000,
     unit: 'records',
     env: 'SCM_WORKER_BATCH_SIZE',
-    about: 'Records asked for at a time unless the job says otherwise; half of what GitLab gives at most.',
+    about:
+      'Records of GitLab and SVN stored in one transaction; how many are asked for at a time does not depend on it.',
   }),
   instance_allowlist: list({
     default: [],
@@ -743,127 +743,136 @@ function gitlabToken(names: { env?: readonly string[]; envOfFile?: string }) {
   }
 }
 
-const gitlab = group(
-  'GitLab',
-  {
-    url: text({
-      default: null,
-      env: 'GITLAB_URL',
-      ...HTTP_URL,
-      example: 'https://gitlab.example.com',
-      about: 'The instance of a repository that names none, as in gitlab:123.',
-    }),
-    ...gitlabToken({ env: ['GITLAB_TOKEN', 'GITLAB_PRIVATE_TOKEN'], envOfFile: 'GITLAB_TOKEN_FILE' }),
-    commits_via: choice({
-      of: ['api', 'git'],
-      default: 'api',
-      about: 'How commits are read; api needs no disk, git is faster for large histories.',
-    }),
-    postgres_rate_limit_enabled: bool({
-      default: false,
-      env: 'SCM_GITLAB_POSTGRES_RATE_LIMIT_ENABLED',
-      about: 'Shares one request budget per instance between all workers; off until a GitLab complains.',
-    }),
-    postgres_rate_limit_rate: num({
-      default: 10,
-      min: 0.001,
-      max: 100_000,
-      unit: 'requests/s',
-      env: 'SCM_GITLAB_POSTGRES_RATE_LIMIT_RATE',
-      about: 'Requests per second of that budget; GitLab.com allows about 33, a small server less.',
-    }),
-    postgres_rate_limit_burst: int({
-      default: 20,
-      min: 1,
-      max: 1_000_000,
-      unit: 'requests',
-      env: 'SCM_GITLAB_POSTGRES_RATE_LIMIT_BURST',
-      about: 'Requests that may come at once; two seconds of the rate.',
-    }),
-    postgres_rate_limit_max_wait: num({
-      default: 60,
-      min: 0,
-      max: 3600,
-      unit: 'seconds',
-      about: 'Longest a request waits for its turn before the job is put off.',
-    }),
-    tenant_rate_limit_enabled: bool({
-      default: false,
-      about: 'Gives each tenant a budget of its own within that of the instance.',
-    }),
-    tenant_rate_limit_rate: num({
-      default: 5,
-      min: 0.001,
-      max: 100_000,
-      unit: 'requests/s',
-      about: "Requests per second of a tenant; half of the instance's.",
-    }),
-    tenant_rate_limit_burst: int({
-      default: 10,
-      min: 1,
-      max: 1_000_000,
-      unit: 'requests',
-      about: 'Requests of a tenant that may come at once; two seconds of its rate.',
-    }),
-    tenant_rate_limit_max_wait: num({
-      default: 30,
-      min: 0,
-      max: 3600,
-      unit: 'seconds',
-      about: 'Longest a request waits for the turn of its tenant.',
-    }),
-    instances: table(
-      'gitlab_example_com',
-      group('GitLab instance', {
-        url: text({
-          default: null,
-          ...HTTP_URL,
-          example: 'https://gitlab.example.com',
-          about: 'Address of the instance, where its name alone does not tell.',
-        }),
-        ...gitlabToken({}),
+const gitlab = group('GitLab', {
+  url: text({
+    default: null,
+    env: 'GITLAB_URL',
+    ...HTTP_URL,
+    example: 'https://gitlab.example.com',
+    about: 'The instance of a repository that names none, as in gitlab:123.',
+  }),
+  ...gitlabToken({ env: ['GITLAB_TOKEN', 'GITLAB_PRIVATE_TOKEN'], envOfFile: 'GITLAB_TOKEN_FILE' }),
+  commits_via: choice({
+    of: ['api', 'git'],
+    default: 'api',
+    env: 'SCM_GITLAB_COMMITS_VIA',
+    about: 'How commits are read; api needs no disk, git is faster for large histories.',
+  }),
+  tier: choice({
+    of: ['none', 'paths', 'numstat', 'patch'],
+    default: 'none',
+    env: 'SCM_GITLAB_TIER',
+    about:
+      'How much of a commit is read; numstat costs the server a diff a commit, paths and patch a request a commit besides.',
+  }),
+  max_concurrency: int({
+    default: 8,
+    min: 1,
+    max: 100,
+    unit: 'requests',
+    env: 'SCM_GITLAB_MAX_CONCURRENCY',
+    about:
+      'Requests to one instance side by side in one process, at most; it begins with 2 and grows while that is borne.',
+  }),
+  postgres_rate_limit_enabled: bool({
+    default: false,
+    env: 'SCM_GITLAB_POSTGRES_RATE_LIMIT_ENABLED',
+    about: 'Shares one request budget per instance between all workers; off until a GitLab complains.',
+  }),
+  postgres_rate_limit_rate: num({
+    default: 10,
+    min: 0.001,
+    max: 100_000,
+    unit: 'requests/s',
+    env: 'SCM_GITLAB_POSTGRES_RATE_LIMIT_RATE',
+    about: 'Requests per second of that budget; GitLab.com allows about 33, a small server less.',
+  }),
+  postgres_rate_limit_burst: int({
+    default: 20,
+    min: 1,
+    max: 1_000_000,
+    unit: 'requests',
+    env: 'SCM_GITLAB_POSTGRES_RATE_LIMIT_BURST',
+    about: 'Requests that may come at once; two seconds of the rate.',
+  }),
+  postgres_rate_limit_max_wait: num({
+    default: 60,
+    min: 0,
+    max: 3600,
+    unit: 'seconds',
+    about: 'Longest a request waits for its turn before the job is put off.',
+  }),
+  tenant_rate_limit_enabled: bool({
+    default: false,
+    about: 'Gives each tenant a budget of its own within that of the instance.',
+  }),
+  tenant_rate_limit_rate: num({
+    default: 5,
+    min: 0.001,
+    max: 100_000,
+    unit: 'requests/s',
+    about: "Requests per second of a tenant; half of the instance's.",
+  }),
+  tenant_rate_limit_burst: int({
+    default: 10,
+    min: 1,
+    max: 1_000_000,
+    unit: 'requests',
+    about: 'Requests of a tenant that may come at once; two seconds of its rate.',
+  }),
+  tenant_rate_limit_max_wait: num({
+    default: 30,
+    min: 0,
+    max: 3600,
+    unit: 'seconds',
+    about: 'Longest a request waits for the turn of its tenant.',
+  }),
+  instances: table(
+    'gitlab_example_com',
+    group('GitLab instance', {
+      url: text({
+        default: null,
+        ...HTTP_URL,
+        example: 'https://gitlab.example.com',
+        about: 'Address of the instance, where its name alone does not tell.',
       }),
-    ),
-    tenants: table('tenant-vip-001', group('GitLab tenant', gitlabToken({}))),
-  },
-  { planned: true },
-)
+      ...gitlabToken({}),
+    }),
+  ),
+  tenants: table('tenant-vip-001', group('GitLab tenant', gitlabToken({}))),
+})
 
-const http = group(
-  'HTTP',
-  {
-    timeout_seconds: num({
-      default: 60,
-      min: 0.1,
-      max: 3600,
-      unit: 'seconds',
-      about:
-        'Longest one request may take in all, body included; a minute, since GitLab itself gives up there.',
-    }),
-    max_attempts: int({
-      default: 3,
-      min: 1,
-      max: 100,
-      unit: 'attempts',
-      about: 'Tries of one request before its job fails; further tries belong to the job.',
-    }),
-    backoff_base_seconds: num({
-      default: 1,
-      min: 0,
-      max: 3600,
-      unit: 'seconds',
-      about: 'First wait before another try, doubled each time, with jitter.',
-    }),
-    backoff_max_seconds: num({
-      default: 60,
-      min: 0,
-      max: 3600,
-      unit: 'seconds',
-      about: 'Longest such wait; a worker should not sleep through a renewal.',
-    }),
-  },
-  { planned: true },
-)
+const http = group('HTTP', {
+  timeout_seconds: num({
+    default: 60,
+    min: 0.1,
+    max: 3600,
+    unit: 'seconds',
+    about:
+      'Longest one request may take in all, body included; a minute, since GitLab itself gives up there.',
+  }),
+  max_attempts: int({
+    default: 3,
+    min: 1,
+    max: 100,
+    unit: 'attempts',
+    about: 'Tries of one request before its job fails; further tries belong to the job.',
+  }),
+  backoff_base_seconds: num({
+    default: 1,
+    min: 0,
+    max: 3600,
+    unit: 'seconds',
+    about: 'First wait before another try, doubled each time, with jitter.',
+  }),
+  backoff_max_seconds: num({
+    default: 60,
+    min: 0,
+    max: 3600,
+    unit: 'seconds',
+    about: 'Longest such wait; a worker should not sleep through a renewal.',
+  }),
+})
 
 const svn = group(
   'SVN',

@@ -10,7 +10,8 @@ export interface IncrementalPreview {
   resumes_job: number | null
   items_found: number | null
   pages: number | null
-  refs: { total: number; moved: number }
+  /** Null where what is new is not told by refs. */
+  refs: { total: number; moved: number } | null
   message: string | null
   exit_code: 0
 }

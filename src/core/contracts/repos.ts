@@ -6,6 +6,8 @@ export interface RepoShown {
   instance: string | null
   tenant: string | null
   enabled: boolean
+  /** As its upstream last said: active, archived, empty, repository_off, deletion_scheduled, gone; null = it does not say. */
+  state: string | null
 }
 
 export interface RepoReport extends RepoShown {

@@ -37,8 +37,19 @@ export async function auditedCursor(db: Db, ns: CursorNamespace): Promise<Audite
   return row(db, 'cursor_read', `${CURSOR} where ${MINE}`, nsValues(ns))
 }
 
+/** The newest thing its runs have seen, by the upstream's clock. */
+export async function observedMax(db: Db, ns: CursorNamespace): Promise<Date | null> {
+  const found = await row<{ seen: Date | null }>(
+    db,
+    'cursor_observed',
+    `select observed_max_value::timestamptz as seen from ing_cursor where ${MINE}`,
+    nsValues(ns),
+  )
+  return found?.seen ?? null
+}
+
 /**
- * The same, held until the transaction ends. Whoever goes on to read or write the operators' kv cursor takes this
+ * The audited cursor, held until the transaction ends. Whoever goes on to read or write the operators' kv cursor takes this
  * first: a run that ends moves both, and between two plain reads it would look like an operator's edit.
  */
 export async function lockCursor(tx: Db, ns: CursorNamespace): Promise<AuditedCursor | null> {
@@ -65,7 +76,7 @@ export async function advanceCursor(tx: Db, move: CursorMove): Promise<boolean> 
      values ($1, $2, $3, $4, $5, 'TIME', $6::text, $6::text::timestamptz, $7, $8, $9, $10, $11, $12, $13, $14, $15)
      on conflict (provenance_code, operation_code, cursor_key, namespace_scope_code, namespace_key) do update
         set cursor_value = excluded.cursor_value, normalized_instant = excluded.normalized_instant,
-            observed_max_value = excluded.observed_max_value, version = excluded.version,
+            observed_max_value = coalesce(excluded.observed_max_value, ing_cursor.observed_max_value), version = excluded.version,
             schedule_instance_id = excluded.schedule_instance_id, plan_id = excluded.plan_id, slice_id = excluded.slice_id,
             task_id = excluded.task_id, last_run_id = excluded.last_run_id, last_batch_id = excluded.last_batch_id,
             expr_hash = excluded.expr_hash, updated_at = now()
@@ -173,11 +184,12 @@ export async function recordEdits(tx: Db, edits: CursorEdit[]): Promise<void> {
               "windowTo", direction, reason, version, key, "scheduleInstanceId", "planId", "exprHash" from ask
        on conflict (idempotent_key) do nothing)
      insert into ing_cursor (provenance_code, operation_code, cursor_key, namespace_scope_code, namespace_key, cursor_type_code,
-            cursor_value, normalized_instant, version, schedule_instance_id, plan_id, expr_hash)
-     select provenance, 'HARVEST', "cursorKey", 'GLOBAL', $2, 'TIME', "to", "to"::timestamptz, version, "scheduleInstanceId", "planId",
+            cursor_value, normalized_instant, observed_max_value, version, schedule_instance_id, plan_id, expr_hash)
+     select provenance, 'HARVEST', "cursorKey", 'GLOBAL', $2, 'TIME', "to", "to"::timestamptz, "to", version, "scheduleInstanceId", "planId",
             "exprHash" from ask where direction = 'FORWARD' order by provenance
      on conflict (provenance_code, operation_code, cursor_key, namespace_scope_code, namespace_key) do update
-        set cursor_value = excluded.cursor_value, normalized_instant = excluded.normalized_instant, version = excluded.version,
+        set cursor_value = excluded.cursor_value, normalized_instant = excluded.normalized_instant,
+            observed_max_value = excluded.observed_max_value, version = excluded.version,
             schedule_instance_id = excluded.schedule_instance_id, plan_id = excluded.plan_id, expr_hash = excluded.expr_hash,
             updated_at = now()
       where ing_cursor.version = excluded.version - 1 and ing_cursor.normalized_instant < excluded.normalized_instant

@@ -38,7 +38,7 @@ export const orphanLocks = (db: Db) =>
       order by locked_at`,
   )
 
-/** Only an upstream host's limits need the two; a folder of this machine has neither. */
+/** Where no repository has a tenant, nobody limits by it. */
 export const gitlabJobsWithoutDimensions = (db: Db) =>
   find(
     db,
@@ -47,7 +47,9 @@ export const gitlabJobsWithoutDimensions = (db: Db) =>
        select id as job_id, repo_id, job_type, instance_key, tenant_id, provenance_code from ing_task where status = 'pending'
        union all
        select id, repo_id, job_type, instance_key, tenant_id, provenance_code from ing_task where status = 'running') t
-      where provenance_code like 'gitlab:%' and (instance_key = '' or tenant_id = '') order by job_id`,
+      where provenance_code like 'gitlab:%'
+        and (instance_key = '' or (tenant_id = '' and exists (select from scm.repos where tenant_id <> '')))
+      order by job_id`,
   )
 
 export const expiredPauses = (db: Db) =>

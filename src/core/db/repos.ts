@@ -2,12 +2,12 @@ import type { Repo } from '../domain/repo.ts'
 import { type Db, row, rows } from './connect.ts'
 
 const COLUMNS = `repo_id as "repoId", repo_type as kind, url as locator, project_key as "projectKey",
-  instance_key as "instanceKey", tenant_id as "tenantId", enabled`
+  instance_key as "instanceKey", tenant_id as "tenantId", enabled, settings`
 
 /** Registers, or enables again. The update comes first: an insert that conflicts would use up a number each time. */
 export async function addRepo(
   db: Db,
-  repo: Omit<Repo, 'repoId' | 'enabled'>,
+  repo: Omit<Repo, 'repoId' | 'enabled' | 'settings'>,
 ): Promise<{ repo: Repo; created: boolean }> {
   for (;;) {
     const known = await row<Repo>(
@@ -31,6 +31,16 @@ export async function addRepo(
     if (added) return { repo: added, created: true }
     // Somebody else registered it in between.
   }
+}
+
+/** Adds to what is known of a repository; null forgets a key. */
+export async function keepSettings(db: Db, repoId: number, settings: Repo['settings']): Promise<void> {
+  await rows(
+    db,
+    'repo_settings',
+    `update scm.repos set settings = jsonb_strip_nulls(settings || $2::jsonb), updated_at = clock_timestamp() where repo_id = $1`,
+    [repoId, JSON.stringify(settings)],
+  )
 }
 
 /** By number or by locator; null when it is not registered. */

@@ -51,15 +51,15 @@ export async function pairsToJudge(
     db,
     'schedule_pairs',
     `select r.repo_id as "repoId", r.repo_type as kind, r.url as locator, r.project_key as "projectKey",
-            r.instance_key as "instanceKey", r.tenant_id as "tenantId", r.enabled, k.job_type as "jobType",
+            r.instance_key as "instanceKey", r.tenant_id as "tenantId", r.enabled, r.settings, k.job_type as "jobType",
             kv.value_json as cursor, -${fromNow('extract(epoch from kv.updated_at)')} as "kvAge",
             c.cursor_value as audited, c.normalized_instant as "auditedInstant", c.version as "auditedVersion",
             t.id is not null as active, ${distance('paused_until')} as "pauseLeft", -${distance('paused_at')} as "pausedAgo",
             coalesce(u.total, 0) as total, coalesce(u.failed, 0) as failed, coalesce(u.requests, 0)::float8 as requests,
             coalesce(u.limited, 0)::float8 as limited, u.last_failed as "lastFailed", u.last_ago as "lastAgo",
             coalesce(m.n > 0, false) as repaired,
-            coalesce(${fromNow('extract(epoch from b.paused_until)')}, 0) as "bucketPauseLeft",
-            case when b.burst > 0 then least(b.burst, b.tokens - b.rate * ${fromNow('extract(epoch from b.updated_at)')}) / b.burst
+            scm.seconds_left(b.paused_until, now()) as "bucketPauseLeft",
+            case when b.burst > 0 then scm.bucket_tokens(b, now()) / b.burst
                  when b.instance_key is not null then 0 end as "bucketFill"
        from scm.repos r
        join unnest($1::text[], $2::text[], $3::text[], $6::text[]) as k(kind, job_type, cursor_key, repair_request) on k.kind = r.repo_type

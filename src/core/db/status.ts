@@ -1,6 +1,5 @@
 import type { JobShown, LockShown, RunShown, StatusReport } from '../contracts/status.ts'
 import { type Db, rows } from './connect.ts'
-import { fromNow } from './schedule.ts'
 
 /** Counts by a column, as an object. */
 async function countsBy(db: Db, name: string, sql: string): Promise<Record<string, number>> {
@@ -133,13 +132,10 @@ export const buckets = (db: Db) =>
   rows<StatusReport['rate_limit_buckets'][number]>(
     db,
     'status_buckets',
-    `select b.*, greatest(pause_remaining_seconds,
-              case when tokens_remaining < 1 and rate > 0 then (1 - tokens_remaining) / rate else 0 end) as wait_seconds
-       from (select instance_key, 'postgres' as source, rate, burst,
-                    least(burst, tokens + rate * extract(epoch from now() - updated_at))::float8 as tokens_remaining,
-                    coalesce(paused_until > now(), false) as is_paused, paused_until as pause_until,
-                    greatest(0, coalesce(${fromNow('extract(epoch from paused_until)')}, 0)) as pause_remaining_seconds
-               from scm.sync_rate_limits) b order by instance_key`,
+    `select instance_key, 'postgres' as source, rate, burst, scm.bucket_tokens(b, now()) as tokens_remaining,
+            coalesce(paused_until > now(), false) as is_paused, paused_until as pause_until,
+            scm.seconds_left(paused_until, now()) as pause_remaining_seconds, scm.bucket_wait(b, now()) as wait_seconds
+       from scm.sync_rate_limits b order by instance_key`,
   )
 
 export interface PauseRow {

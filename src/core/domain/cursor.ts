@@ -55,6 +55,12 @@ export function readCursor(kvWatermark: string | null, audited: AuditedCursor | 
     : { watermark: value, refetchSince: null, edit: { direction: 'FORWARD', value, reason: 'force_forward' } }
 }
 
+/**
+ * How far before the last update seen a listing by update begins. GitLab stamps a record when it is saved and shows it
+ * when its transaction ends, which may be after a later one was seen; it ends requests after 60 s.
+ */
+export const LOOKBACK_MS = 60_000
+
 /** Two clocks may differ, and an operator may round up; no sync can have reached a mark further ahead than this. */
 const AHEAD_MS = 24 * 3_600_000
 

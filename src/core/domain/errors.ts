@@ -29,11 +29,30 @@ export class SyncError extends Error {
   override readonly name = 'SyncError'
   readonly kind: FailureKind
   readonly hint: string | undefined
+  /** The upstream named a time before which there is no use in asking. */
+  readonly retryAfterSeconds: number | undefined
+  /** The HTTP status, where that was the failure. */
+  readonly status: number | undefined
+  /** The bound of a single request that was met: who asked may ask for less, or in another order. */
+  readonly limit: 'bytes' | 'offset' | undefined
 
-  constructor(kind: FailureKind, message: string, more: { hint?: string; cause?: unknown } = {}) {
+  constructor(
+    kind: FailureKind,
+    message: string,
+    more: {
+      hint?: string
+      cause?: unknown
+      retryAfterSeconds?: number
+      status?: number
+      limit?: 'bytes' | 'offset'
+    } = {},
+  ) {
     super(message, more.cause === undefined ? undefined : { cause: more.cause })
     this.kind = kind
     this.hint = more.hint
+    this.retryAfterSeconds = more.retryAfterSeconds
+    this.status = more.status
+    this.limit = more.limit
   }
 
   get category(): string {

@@ -1,10 +1,18 @@
 import { SyncError } from './errors.ts'
+import type { Json } from './ledger.ts'
 
 export const SOURCE_KINDS = ['git', 'gitlab', 'svn'] as const
 export type SourceKind = (typeof SOURCE_KINDS)[number]
 
 export const JOB_TYPES = ['commits', 'mrs', 'reviews'] as const
 export type JobType = (typeof JOB_TYPES)[number]
+
+/** What of a record its window is about. */
+export const TIME_FIELDS: Record<JobType, string> = {
+  commits: 'committed_date',
+  mrs: 'updated_at',
+  reviews: 'updated_at',
+}
 
 /** One synced thing, as registered. */
 export interface Repo {
@@ -16,6 +24,8 @@ export interface Repo {
   instanceKey: string
   tenantId: string
   enabled: boolean
+  /** What its source learnt of it: never typed by a person. */
+  settings: { [key: string]: Json }
 }
 
 /** What an operator typed: `git:/srv/project.git`, `svn:https://host/repo`, `gitlab:123`. */
@@ -33,7 +43,7 @@ export function parseRepoRef(typed: string): RepoRef {
       'usage',
       `repository ${JSON.stringify(typed.replace(/\S*@/, '***@'))} is not of the form <kind>:<id>`,
       {
-        hint: `kinds are ${SOURCE_KINDS.join(', ')}; for example git:/srv/project.git, git:https://host/project.git`,
+        hint: `kinds are ${SOURCE_KINDS.join(', ')}; for example gitlab:group/project, git:/srv/project.git, git:https://host/project.git`,
       },
     )
   }

@@ -1,4 +1,4 @@
-import type { Commit } from './facts.ts'
+import type { Facts } from './facts.ts'
 
 /** What one page held. */
 export interface PageCounts {
@@ -18,18 +18,31 @@ export interface Tally extends PageCounts {
   skipped: number
 }
 
+/** Requests of one reading, each try counted. */
+export interface Usage {
+  requests: number
+  /** Answered 429. */
+  limited: number
+  /** Not answered within their time; waiting for a turn is none. */
+  timeouts: number
+  retries: number
+  /** For turns, for what the server asked to wait, and between tries. */
+  waitedMs: number
+}
+
 export function emptyTally(): Tally {
   return { pages: 0, scanned: 0, synced: 0, skipped: 0, degraded: 0, sanitized: 0, bulk: 0, newestTs: null }
 }
 
-export function countsOf(commits: Commit[]): Omit<PageCounts, 'bulk'> {
-  const counts = { scanned: commits.length, degraded: 0, sanitized: 0, newestTs: null as number | null }
-  for (const { degraded, sanitized, committer } of commits) {
-    if (degraded !== null) counts.degraded += 1
-    if (sanitized.length > 0) counts.sanitized += 1
-    counts.newestTs = later(counts.newestTs, committer.epochSeconds)
+export function countsOf({ commits = [], mrs = [], reviews = [] }: Facts): Omit<PageCounts, 'bulk'> {
+  const events = reviews.flatMap((r) => r.events)
+  const degraded = commits.filter((c) => c.degraded !== null).length
+  return {
+    scanned: commits.length + mrs.length + events.length,
+    degraded: degraded + reviews.filter((r) => r.whole?.degraded).length,
+    sanitized: [...commits, ...mrs, ...events].filter((record) => record.sanitized.length > 0).length,
+    newestTs: commits.reduce<number | null>((newest, c) => later(newest, c.committer.epochSeconds), null),
   }
-  return counts
 }
 
 export function tallied(tally: Tally, page: PageCounts, synced: number): Tally {
@@ -37,7 +50,7 @@ export function tallied(tally: Tally, page: PageCounts, synced: number): Tally {
     pages: tally.pages + 1,
     scanned: tally.scanned + page.scanned,
     synced: tally.synced + synced,
-    skipped: tally.skipped + page.scanned - synced,
+    skipped: tally.skipped + Math.max(0, page.scanned - synced),
     degraded: tally.degraded + page.degraded,
     sanitized: tally.sanitized + page.sanitized,
     bulk: tally.bulk + page.bulk,
@@ -46,7 +59,7 @@ export function tallied(tally: Tally, page: PageCounts, synced: number): Tally {
 }
 
 /** The contract's counter names (sync_runs.counts). */
-export function statsOf(t: Tally) {
+export function statsOf(t: Tally, usage: Usage | null = null) {
   return {
     synced_count: t.synced,
     skipped_count: t.skipped,
@@ -55,6 +68,13 @@ export function statsOf(t: Tally) {
     sanitized_count: t.sanitized,
     bulk_count: t.bulk,
     pages: t.pages,
+    ...(usage && {
+      total_requests: usage.requests,
+      total_429_hits: usage.limited,
+      timeout_count: usage.timeouts,
+      total_retries: usage.retries,
+      avg_wait_time_ms: usage.requests === 0 ? 0 : Math.round(usage.waitedMs / usage.requests),
+    }),
   }
 }
 

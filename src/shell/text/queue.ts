@@ -1,7 +1,7 @@
 import type { ReaperReport } from '../../core/contracts/reaper.ts'
 import type { SchedulerReport } from '../../core/contracts/scheduler.ts'
 import type { WorkerReport } from '../../core/contracts/worker.ts'
-import { visible } from '../output.ts'
+import { count, visible } from '../output.ts'
 
 export function workerText(r: WorkerReport): string {
   const seconds = (Date.parse(r.finished_at) - Date.parse(r.started_at)) / 1000
@@ -29,10 +29,6 @@ export function schedulerText(r: SchedulerReport): string {
   if (repairs > 0) lines.push(`  ${count(repairs)} of them repair what was out of sight for long`)
   if (r.circuit_state === 'open') lines.push('  the global circuit breaker is open: nothing is enqueued')
   return [...lines, ...r.errors.map((e) => `  ${visible(e)}`)].join('\n')
-}
-
-function count(n: number): string {
-  return n.toLocaleString('en')
 }
 
 export function reaperText(r: ReaperReport): string {

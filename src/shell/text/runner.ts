@@ -1,7 +1,7 @@
 import type { BackfillReport } from '../../core/contracts/backfill.ts'
 import type { IncrementalReport } from '../../core/contracts/incremental.ts'
 import type { BackfillPreview, IncrementalPreview } from '../../core/contracts/preview.ts'
-import { visible } from '../output.ts'
+import { count, visible } from '../output.ts'
 import { table } from '../table.ts'
 
 export function incrementalText(r: IncrementalReport): string {
@@ -17,7 +17,7 @@ export function previewIncrementalText(r: IncrementalPreview): string {
   const lines = [
     `${visible(r.repo)} ${r.job}: dry run, nothing was written`,
     `  from      ${r.since ?? 'the beginning'}${r.refetch_since ? ` (reads again from ${r.refetch_since})` : ''}`,
-    `  refs      ${count(r.refs.moved)} of ${count(r.refs.total)} moved`,
+    ...(r.refs ? [`  refs      ${count(r.refs.moved)} of ${count(r.refs.total)} moved`] : []),
     `  to store  ${r.items_found === null ? 'unknown until fetched' : `${count(r.items_found)} in ${count(r.pages ?? 0)} pages`}`,
   ]
   if (r.resumes_job !== null) lines.push(`  resumes   job ${r.resumes_job}`)
@@ -42,10 +42,6 @@ export function previewBackfillText(r: BackfillPreview): string {
   ])
   const note = r.message ? `\n${visible(r.message)}` : ''
   return `${visible(r.repo)} ${r.job}: dry run of ${r.total_chunks} chunks, nothing was written\n${table(['chunk', 'since', 'until', 'to read'], rows)}${note}`
-}
-
-function count(n: number): string {
-  return n.toLocaleString('en')
 }
 
 /** Chunks that failed for the same reason, in one line. */

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { SyncError } from '../../../src/core/domain/errors.ts'
 import { servers } from '../../helpers/database.ts'
+import { commitsOf } from '../../helpers/git-repo.ts'
 import { violations } from '../../helpers/oracle.ts'
 import { openScene, type Scene } from '../../helpers/scene.ts'
 import { watched } from '../../helpers/watched-source.ts'
@@ -39,7 +40,7 @@ describe.each(servers().slice(0, 1))('a backfill on the $name server', ({ url })
   const failing = (...chunks: number[]) =>
     scene.ctx({
       sources: watched((page) => {
-        const at = page.commits[0]?.committer.epochSeconds ?? 0
+        const at = commitsOf(page)[0]?.committer.epochSeconds ?? 0
         if (chunks.includes(Math.floor((at - START) / (4 * HOUR)))) throw new Error('bang')
       }),
     })
@@ -132,7 +133,7 @@ describe.each(servers().slice(0, 1))('a backfill on the $name server', ({ url })
     const now = Math.floor(Date.now() / 1000)
     scene.repo.commit('now', { date: now - 60 })
     const broken = scene.ctx({
-      sources: watched((page) => page.commits.length > 0 && Promise.reject(new Error('bang'))),
+      sources: watched((page) => commitsOf(page).length > 0 && Promise.reject(new Error('bang'))),
     })
     expect(await scene.backfill({}, broken)).toMatchObject({ status: 'partial', failed_chunks: 1 })
     expect(await scene.backfill()).toMatchObject({ status: 'success', total_items_synced: 1 })
@@ -161,7 +162,7 @@ describe.each(servers().slice(0, 1))('a backfill on the $name server', ({ url })
     expect(await scene.backfill({ wish: DAY }, cut)).toMatchObject({ status: 'failed', failed_chunks: 6 })
     expect(await stored()).toBe(12)
     const read: number[] = []
-    const sources = watched((page) => read.push(page.commits.length))
+    const sources = watched((page) => read.push(commitsOf(page).length))
     expect(await scene.backfill({ wish: DAY }, scene.ctx({ sources }))).toMatchObject({ status: 'success' })
     expect(read).toEqual([1, 1, 1, 1, 1, 1])
   })

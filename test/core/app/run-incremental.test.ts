@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { SyncError } from '../../../src/core/domain/errors.ts'
 import { servers } from '../../helpers/database.ts'
+import { commitsOf } from '../../helpers/git-repo.ts'
 import { violations } from '../../helpers/oracle.ts'
 import { openScene, type Scene } from '../../helpers/scene.ts'
 import { afterPages, watched } from '../../helpers/watched-source.ts'
@@ -109,7 +110,7 @@ describe.each(servers())('an incremental sync on the $name server', ({ url }) =>
 
       const read: number[] = []
       const report = await scene.incremental(
-        scene.ctx({ sources: watched((page) => read.push(page.commits.length)) }),
+        scene.ctx({ sources: watched((page) => read.push(commitsOf(page).length)) }),
       )
       expect(report.status).toBe('success')
 

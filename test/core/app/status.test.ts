@@ -474,8 +474,18 @@ describe.each(servers())('on the $name server', ({ url }) => {
       ['a cursor still for 23 h', () => stillCursor('23 hours'), '', 0],
       ['a still cursor of a removed repository', () => stillCursor('25 hours', ', false'), '', 0],
       [
-        'a GitLab job without a tenant',
-        () => gitlabJob({ instance: 'h' }),
+        'a GitLab job without an instance',
+        () => gitlabJob({ tenant: 't' }),
+        'gitlab_jobs_missing_dimensions 1',
+        1,
+      ],
+      ['a GitLab job without a tenant, where there are none', () => gitlabJob({ instance: 'h' }), '', 0],
+      [
+        'a GitLab job without a tenant, where there are some',
+        async () => {
+          await sql(`insert into scm.repos (repo_type, url, tenant_id) values ('git', '/x', 't')`)
+          await gitlabJob({ instance: 'h' })
+        },
         'gitlab_jobs_missing_dimensions 1',
         1,
       ],

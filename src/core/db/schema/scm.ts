@@ -98,12 +98,23 @@ export const locks = scm.table(
   (t) => [unique('uk_lock').on(t.repoId, t.jobType)],
 )
 
+/** The request budget that all processes share, by instance key or `<instance>:tenant:<id>`. */
 export const rateLimits = scm.table('sync_rate_limits', {
   instanceKey: text('instance_key').primaryKey(),
+  /** As of updated_at; scm.bucket_tokens() tells them as of now. */
   tokens: doublePrecision('tokens').notNull(),
   rate: doublePrecision('rate').notNull().default(10),
   burst: integer('burst').notNull().default(20),
   pausedUntil: instant('paused_until'),
+  /** What the upstream last said it still grants, less what was taken since. */
+  minuteRemaining: integer('minute_remaining'),
+  minuteResetsAt: instant('minute_resets_at'),
+  hourRemaining: integer('hour_remaining'),
+  hourResetsAt: instant('hour_resets_at'),
+  /** Turns granted, and times the upstream asked for silence, since the row was made. */
+  granted: long('granted').notNull().default(0),
+  limited: long('limited').notNull().default(0),
+  /** Of the last pause: last_429_at, last_retry_after (s), pause_reason. */
   metaJson: jsonb('meta_json').notNull().default({}),
   updatedAt: updatedAt(),
 })
@@ -236,6 +247,11 @@ export const mrs = scm.table(
     closedAt: instant('closed_at'),
     deletedAt: instant('deleted_at'),
     metaJson: jsonb('meta_json').notNull().default({}),
+    /** Of everything a listing says: the same again, and nothing has changed. */
+    digest: text('digest').notNull(),
+    /** The digest its review was last read for, whole; null = to be read. */
+    reviewedAs: text('reviewed_as'),
+    reviewDegraded: text('review_degraded'),
     sanitized: text('sanitized').array(),
     runId: long('run_id').notNull(),
     batchId: long('batch_id').notNull(),
@@ -254,6 +270,7 @@ export const reviewEvents = scm.table(
     repoId: long('repo_id').notNull(),
     iid: long('iid').notNull(),
     sourceEventId: text('source_event_id').notNull(),
+    kind: text('kind').notNull(),
     eventType: text('event_type').notNull(),
     reviewerUsername: text('reviewer_username'),
     ts: instant('ts'),
@@ -269,6 +286,7 @@ export const reviewEvents = scm.table(
   (t) => [
     primaryKey({ name: 'review_events_pkey', columns: [t.repoId, t.iid, t.sourceEventId] }),
     index('review_events_by_time').on(t.repoId, t.ts),
+    check('ck_review_kind', sql`kind in ('note', 'state', 'approval')`),
   ],
 )
 

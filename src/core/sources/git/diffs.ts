@@ -17,7 +17,7 @@ export const MAX_PATHS = 10_000
 export const MAX_PATHS_BYTES = 4 * 1024 * 1024
 
 /** Of one path; Linux opens none that is longer. */
-const MAX_PATH_BYTES = 4096
+export const MAX_PATH_BYTES = 4096
 const CUT_BYTES = MAX_PATH_BYTES - Buffer.byteLength('…~01234567')
 
 export interface Diff {
@@ -94,7 +94,7 @@ function count(digits: string): number | null {
   return digits === '-' ? null : Number(digits)
 }
 
-function pathOf({ head, size, sha256 }: Token): { path: string; size: number; intact: boolean } {
+export function pathOf({ head, size, sha256 }: Token): { path: string; size: number; intact: boolean } {
   if (sha256 === null && isAscii(head)) return { path: head.toString('latin1'), size, intact: true }
   // A character cut in two would pass for damage.
   const { text, intact } = decodeText(sha256 === null ? head : charsWithin(head, CUT_BYTES))

@@ -1,6 +1,5 @@
 import { type FailureKind, SyncError } from '../../domain/errors.ts'
-
-const MAX_MESSAGE = 300
+import { oneLine } from '../../domain/one-line.ts'
 
 /** First match wins; text is git's, ssh's, curl's and the server's, all in English because of LC_ALL. */
 const SIGNS: [RegExp, FailureKind, string | undefined][] = [
@@ -86,14 +85,3 @@ export function redact(text: string, secrets: readonly string[]): string {
 function hideUserinfo(text: string): string {
   return text.replace(/:\/\/[^\s'"]*@/g, '://***@')
 }
-
-/** One printable line of at most 300 characters: control, bidi and line-separator characters are shown escaped. */
-export function oneLine(text: string): string {
-  const shown = text.replace(UNPRINTABLE, (character) => {
-    const code = character.codePointAt(0) ?? 0
-    return code < 0x100 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u{${code.toString(16)}}`
-  })
-  return shown.length > MAX_MESSAGE ? `${shown.slice(0, MAX_MESSAGE - 1)}…` : shown
-}
-
-const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Surrogate}]/gu

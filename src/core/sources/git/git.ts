@@ -28,7 +28,7 @@ export function gitSource(options: Surroundings & { deadlines?: Partial<Deadline
 
   return {
     kind: 'git',
-    jobTypes: ['commits'],
+    jobs: { commits: 'heads' },
     locate,
     survey: (access, asks) => surveyOf(gitFor(access), access, asks),
     open: async (access) => {

@@ -2,7 +2,7 @@ import { realpathSync } from 'node:fs'
 import { basename, dirname, isAbsolute } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { SyncError } from '../../domain/errors.ts'
-import { oneLine } from './failure.ts'
+import { oneLine } from '../../domain/one-line.ts'
 
 export type Scheme = 'https' | 'http' | 'ssh' | 'git'
 

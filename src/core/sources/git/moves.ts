@@ -1,5 +1,5 @@
 import type { RefMove } from '../../domain/facts.ts'
-import type { Heads, Landing } from '../source.ts'
+import type { Heads, HeadsLanding } from '../source.ts'
 import { runGit } from './child.ts'
 import { present, refsOf } from './refs.ts'
 import type { Repository } from './repository.ts'
@@ -11,7 +11,7 @@ export async function landingOf(
   { known, seen = [] }: { known: Heads; seen?: string[] },
   pinned: Heads,
   reachable: () => Promise<Walk>,
-): Promise<Landing> {
+): Promise<HeadsLanding> {
   if (Object.keys(pinned).length === 0) return vanished(known)
   const changed = Object.entries(known).filter(([name, sha]) => pinned[name] !== sha)
   const have = new Set(
@@ -43,7 +43,7 @@ export async function landingOf(
 }
 
 /** No ref is left: every one that was known is deleted, and nothing leads to any commit. */
-export function vanished(known: Heads): Landing {
+export function vanished(known: Heads): HeadsLanding {
   const moves = Object.entries(known).map(([name, oldSha]) => ({
     name,
     event: 'deleted' as const,

@@ -1,12 +1,12 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { decodeText } from '../../domain/clean.ts'
-import type { Patch } from '../../domain/facts.ts'
+import type { ChangedPath, Patch } from '../../domain/facts.ts'
 import type { Diff } from './diffs.ts'
 import { type PerCommit, perCommit, SAFE_DIFF } from './per-commit.ts'
 import type { Repository } from './repository.ts'
 
 /** Diff text kept of one commit; a bigger one is told by its diffstat. */
-const MAX_PATCH_BYTES = 1024 * 1024
+export const MAX_PATCH_BYTES = 1024 * 1024
 
 export interface DiffText {
   /** Null when there is more of it than is kept. */
@@ -31,7 +31,9 @@ export function readPatches(repo: Repository): PerCommit<DiffText> {
 }
 
 /** What stands in for a diff too big to keep: one line a path, or, when even that is too much, one line. */
-export function diffstatOf(diff: Diff): Patch {
+export function diffstatOf(
+  diff: Pick<Diff, 'pathCount' | 'additions' | 'deletions'> & { paths: Omit<ChangedPath, 'action'>[] },
+): Patch {
   const left = diff.pathCount - diff.paths.length
   const summary = ` ${diff.pathCount} files changed, ${diff.additions} insertions(+), ${diff.deletions} deletions(-)\n`
   const lines = diff.paths.map(
@@ -43,7 +45,7 @@ export function diffstatOf(diff: Diff): Patch {
   return Buffer.byteLength(text) > MAX_PATCH_BYTES ? patchOf('ministat', summary) : patchOf('diffstat', text)
 }
 
-function patchOf(format: Patch['format'], text: string): Patch {
+export function patchOf(format: Patch['format'], text: string): Patch {
   const bytes = Buffer.from(text)
   return { format, text, sha256: createHash('sha256').update(bytes).digest('hex'), sizeBytes: bytes.length }
 }

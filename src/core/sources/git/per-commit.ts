@@ -1,5 +1,6 @@
 import { SyncError } from '../../domain/errors.ts'
-import { type Child, startGit } from './child.ts'
+import type { Child } from '../child.ts'
+import { startGit } from './child.ts'
 import type { Repository } from './repository.ts'
 import { Scanner } from './scanner.ts'
 

@@ -1,6 +1,6 @@
 import { SyncError } from '../../domain/errors.ts'
 import type { Commit } from '../../domain/facts.ts'
-import type { Access, Ask, Heads, Page, Reading, Resume } from '../source.ts'
+import type { Access, Ask, Heads, HeadsAsk, Page, Reading, Resume, TimeAsk } from '../source.ts'
 import { readCommits } from './commits.ts'
 import { readDetails } from './details.ts'
 import { landingOf, vanished } from './moves.ts'
@@ -10,6 +10,14 @@ import { between, freshOrSince, type Order, type Walk, walk } from './walk.ts'
 
 /** Bytes of messages, paths or patches after which a page ends early: two pages are in memory at a time. */
 const PAGE_BYTES = 4 * 1024 * 1024
+
+export type CommitsAsk = HeadsAsk | TimeAsk
+
+/** Commits are what this source has; nothing else can have been planned for it. */
+export function commitsAsk(ask: Ask): CommitsAsk {
+  if (ask.window === 'heads' || ask.window === 'time') return ask
+  throw new SyncError('unsupported', `git has commits, and no ${ask.window}`)
+}
 
 /**
  * Reads from one snapshot. `heads` is what the repository was when it was opened; every walk starts there, or at the
@@ -36,17 +44,17 @@ export function readingOf(repo: Repository, heads: Heads, access: Access): Readi
     return made.walk
   }
 
-  const orderOf = async (ask: Ask, pinned: Heads): Promise<Order> => {
+  const orderOf = async (ask: CommitsAsk, pinned: Heads): Promise<Order> => {
     if (ask.window === 'time')
       return between(await wholeWalk(pinned), ask.since.getTime(), ask.until.getTime())
-    if (ask.refetchSince === 'beginning') return wholeWalk(pinned)
+    if (ask.refetch === 'beginning') return wholeWalk(pinned)
     // Known heads that are gone exclude nothing: more is read again, never less.
     const fresh = await walk(repo, Object.values(pinned), await present(repo, Object.values(ask.known)))
-    if (ask.refetchSince === null) return fresh
-    return freshOrSince(await wholeWalk(pinned), fresh, ask.refetchSince.getTime())
+    if (ask.refetch === null) return fresh
+    return freshOrSince(await wholeWalk(pinned), fresh, ask.refetch.getTime())
   }
 
-  const resumed = async (ask: Ask, resume: Resume): Promise<[Order, number] | null> => {
+  const resumed = async (ask: CommitsAsk, resume: Resume): Promise<[Order, number] | null> => {
     const [, digits = '', sha = ''] = /^(\d+):([0-9a-f]*)$/.exec(resume.token) ?? []
     const start = Number(digits)
     const shas = [...new Set(Object.values(resume.pinned))]
@@ -57,7 +65,8 @@ export function readingOf(repo: Repository, heads: Heads, access: Access): Readi
   }
 
   return {
-    pages: async function* (ask, resume) {
+    pages: async function* (asked, resume) {
+      const ask = commitsAsk(asked)
       const again = resume === null ? null : await resumed(ask, resume)
       const pinned = again === null || resume === null ? heads : resume.pinned
       refuseVanished(ask, pinned, access.locator)
@@ -66,12 +75,14 @@ export function readingOf(repo: Repository, heads: Heads, access: Access): Readi
       access.say(`reading ${order.length - start} commits`)
 
       for await (const { commits, done, token } of batches(repo, order, start, access)) {
-        const page: Page = { commits, token, pinned, done, total: order.length }
+        const page: Page = { facts: { commits }, token, pinned, done, total: order.length }
         if (lost) page.restarted = true
         lost = false
         if (done === order.length)
           page.landing =
-            ask.window === 'new' ? await landingOf(repo, ask, pinned, () => wholeWalk(pinned)) : null
+            ask.window === 'heads'
+              ? { heads: await landingOf(repo, ask, pinned, () => wholeWalk(pinned)) }
+              : null
         yield page
       }
     },
@@ -83,8 +94,8 @@ export function readingOfNothing(access: Access): Reading {
   return {
     pages: async function* (ask) {
       refuseVanished(ask, {}, access.locator)
-      const landing = ask.window === 'new' ? vanished(ask.known) : null
-      yield { commits: [], token: '0:', pinned: {}, done: 0, total: 0, landing }
+      const landing = ask.window === 'heads' ? { heads: vanished(ask.known) } : null
+      yield { facts: {}, token: '0:', pinned: {}, done: 0, total: 0, landing }
     },
   }
 }
@@ -94,7 +105,7 @@ export function readingOfNothing(access: Access): Reading {
  * operator who deleted the cursor has said that it is one.
  */
 export function refuseVanished(ask: Ask, now: Heads, locator: string): void {
-  if (ask.window !== 'new' || ask.refetchSince === 'beginning' || Object.keys(now).length > 0) return
+  if (ask.window !== 'heads' || ask.refetch === 'beginning' || Object.keys(now).length > 0) return
   const had = Object.keys(ask.known).length
   if (had === 0) return
   throw new SyncError('anomaly', `${locator} has no refs any more, it had ${had}`, {

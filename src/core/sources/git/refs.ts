@@ -4,9 +4,9 @@ import { join } from 'node:path'
 import { decodeText } from '../../domain/clean.ts'
 import { SyncError } from '../../domain/errors.ts'
 import type { Ref, RefKind } from '../../domain/facts.ts'
+import { oneLine } from '../../domain/one-line.ts'
 import type { Heads } from '../source.ts'
 import { runGit } from './child.ts'
-import { oneLine } from './failure.ts'
 import { commonDirOf, type Repository } from './repository.ts'
 import { charsWithin } from './scanner.ts'
 
@@ -89,7 +89,7 @@ const MAX_NAME_BYTES = 1000
 const CUT_BYTES = MAX_NAME_BYTES - '~01234567'.length
 
 /** Git's ref names are bytes. Two that are cleaned or cut to the same text must stay two; no real name holds a tilde. */
-function refName(bytes: Buffer): string {
+export function refName(bytes: Buffer): string {
   const { text, intact } = decodeText(bytes)
   const isLong = Buffer.byteLength(text) > MAX_NAME_BYTES
   if (intact && !isLong) return text

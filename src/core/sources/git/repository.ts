@@ -2,8 +2,8 @@ import { constants } from 'node:fs'
 import { access, readFile, stat } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { SyncError } from '../../domain/errors.ts'
+import { oneLine } from '../../domain/one-line.ts'
 import { type Git, runGit } from './child.ts'
-import { oneLine } from './failure.ts'
 
 /** A repository that stands on this machine, ready to be read. */
 export interface Repository {

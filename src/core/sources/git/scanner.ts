@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { SyncError } from '../../domain/errors.ts'
-import type { Child } from './child.ts'
+import type { Child } from '../child.ts'
 
 export interface Token {
   /** The whole of it, or as much as was asked for. */

@@ -2,7 +2,7 @@ import type { Access, Ask, Heads, Survey } from '../source.ts'
 import { type Git, runGit } from './child.ts'
 import { isLocal } from './locate.ts'
 import { mirrorDir, openMirror } from './mirror.ts'
-import { refuseVanished } from './reading.ts'
+import { type CommitsAsk, commitsAsk, refuseVanished } from './reading.ts'
 import { peel, present, readHeads } from './refs.ts'
 import { headsOfRemote, listRemote } from './remote.ts'
 import { openLocal, type Repository } from './repository.ts'
@@ -30,28 +30,28 @@ export async function surveyOf(git: Git, access: Access, asks: Ask[]): Promise<S
     return whole
   }
 
-  const count = async (ask: Ask): Promise<number | null> => {
+  const count = async (ask: CommitsAsk): Promise<number | null> => {
     if (shas.length === 0) return 0
     if (ask.window === 'time') {
       if (atHand === null) return null
       return between(await wholeWalk(atHand), ask.since.getTime(), ask.until.getTime()).length
     }
-    if (ask.refetchSince === null && movedOf(heads, ask.known) === 0) return 0
+    if (ask.refetch === null && movedOf(heads, ask.known) === 0) return 0
     if (atHand === null) return null
     const known = await present(atHand, Object.values(ask.known))
-    if (ask.refetchSince === null) return countOf(atHand, shas, known)
+    if (ask.refetch === null) return countOf(atHand, shas, known)
     const all = await wholeWalk(atHand)
-    if (ask.refetchSince === 'beginning') return all.length
-    return freshOrSince(all, await walk(atHand, shas, known), ask.refetchSince.getTime()).length
+    if (ask.refetch === 'beginning') return all.length
+    return freshOrSince(all, await walk(atHand, shas, known), ask.refetch.getTime()).length
   }
 
   const surveys: Survey[] = []
-  for (const ask of asks) {
+  for (const ask of asks.map(commitsAsk)) {
     refuseVanished(ask, heads, access.locator)
     const items = await count(ask)
-    const moved = ask.window === 'new' ? movedOf(heads, ask.known) : 0
+    const moved = ask.window === 'heads' ? movedOf(heads, ask.known) : 0
     const note = items === null ? 'the commits are not fetched yet, so they cannot be counted' : null
-    const names = new Set([...Object.keys(heads), ...(ask.window === 'new' ? Object.keys(ask.known) : [])])
+    const names = new Set([...Object.keys(heads), ...(ask.window === 'heads' ? Object.keys(ask.known) : [])])
     surveys.push({ items, refs: { total: names.size, moved }, note })
   }
   return surveys

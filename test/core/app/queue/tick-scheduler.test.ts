@@ -311,19 +311,25 @@ describe.each(servers())('a scan on the $name server', ({ url }) => {
          ('low.example.com', 3.9, 0, 20, now() - interval '1 second', now()),
          ('odd.example.com', 1, 1, 0, 'infinity', '-infinity')`,
     )
+    await registerRepo(scene.ctx(), { repo: 'git:https://scarce.example.com/a.git', projectKey: null })
+    await scene.query(
+      `insert into scm.sync_rate_limits (instance_key, tokens, hour_remaining, hour_resets_at)
+       values ('scarce.example.com', 20, 3, now() + interval '40 minutes')`,
+    )
     const { enqueued_jobs: jobs } = await tickScheduler(scene.ctx(), ONCE)
     expect(jobs.map((j) => [j.payload_json.gitlab_instance, j.priority])).toEqual([
       [null, 0],
       ['low.example.com', 200],
+      ['scarce.example.com', 200],
       ['rests.example.com', 1000],
       ['odd.example.com', 1000],
     ])
-    expect(jobs[2]?.payload_json).toMatchObject({
+    expect(jobs[3]?.payload_json).toMatchObject({
       bucket_paused: true,
       bucket_penalty_reason: 'bucket_paused',
       bucket_penalty_value: 1000,
     })
-    expect(jobs[2]?.payload_json.bucket_pause_remaining_seconds).toBeGreaterThan(80)
+    expect(jobs[3]?.payload_json.bucket_pause_remaining_seconds).toBeGreaterThan(80)
   })
 
   test('times that somebody set to infinity do not stop the scan', async () => {

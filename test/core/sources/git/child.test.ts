@@ -5,6 +5,7 @@ import { expect, test } from 'vitest'
 import { gitSource } from '../../../../src/core/sources/git/git.ts'
 import {
   accessTo,
+  commitsOf,
   EVERYTHING,
   importHistory,
   makeRepo,
@@ -208,7 +209,7 @@ test('a repository whose config names programs runs none of them', async () => {
     rmSync(ran)
   }
 
-  const commits = (await readPages(accessTo(repo.dir, { tier: 'patch' }))).flatMap((page) => page.commits)
+  const commits = (await readPages(accessTo(repo.dir, { tier: 'patch' }))).flatMap((page) => commitsOf(page))
   expect(commits.map(({ tier, degraded }) => [tier, degraded])).toEqual([
     ['paths', 'missing_objects'],
     ['paths', 'missing_objects'],

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { expect, test } from 'vitest'
 import type { Commit } from '../../../../src/core/domain/facts.ts'
 import { parseCommit } from '../../../../src/core/sources/git/commit.ts'
-import { accessTo, makeRepo, readPages, shasOf } from '../../../helpers/git-repo.ts'
+import { accessTo, commitsOf, makeRepo, readPages, shasOf } from '../../../helpers/git-repo.ts'
 
 const TREE = '4b825dc642cb6eb9a060e54bf8d69288fbee4904'
 const WHO = 'A <a@x> 1700000000 +0000'
@@ -142,7 +142,7 @@ test('hostile commits come through git whole, in order and none dropped', async 
   for (const pageSize of [1, 5, 1000]) {
     const pages = await readPages(accessTo(repo.dir, { pageSize }))
     expect(shasOf(pages)).toEqual(shas)
-    const commits = pages.flatMap((page) => page.commits)
+    const commits = pages.flatMap((page) => commitsOf(page))
     expect(commits[0]).toMatchObject({ message: 'a\uFFFDb after the NUL\n', sanitized: ['message'] })
     expect(commits[2]?.message).toBe('')
     expect(commits[5]?.message).toHaveLength(200_000)
@@ -164,7 +164,7 @@ test('a commit of 9 MiB is cut, says so, and breaks nothing behind it; big pages
   const pages = await readPages(accessTo(repo.dir, { pageSize: 1000 }))
   expect(shasOf(pages).sort()).toEqual(repo.all())
   expect(pages.length).toBeGreaterThan(2)
-  const cut = pages.flatMap((page) => page.commits).find((commit) => commit.sha === huge)
+  const cut = pages.flatMap((page) => commitsOf(page)).find((commit) => commit.sha === huge)
   expect(cut?.degraded).toMatch(/^message_size:9437\d+$/)
   expect(cut?.sanitized).toEqual(['message'])
 })

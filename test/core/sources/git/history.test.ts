@@ -4,6 +4,7 @@ import { expect, test } from 'vitest'
 import type { Ask, Heads, Page } from '../../../../src/core/sources/source.ts'
 import {
   accessTo,
+  commitsOf,
   EVERYTHING,
   importHistory,
   makeRepo,
@@ -16,11 +17,11 @@ import {
 } from '../../../helpers/git-repo.ts'
 
 function landed(pages: Page[]): Heads {
-  return Object.fromEntries((pages.at(-1)?.landing?.refs ?? []).map(({ name, sha }) => [name, sha]))
+  return Object.fromEntries((pages.at(-1)?.landing?.heads?.refs ?? []).map(({ name, sha }) => [name, sha]))
 }
 
-function since(known: Heads, refetchSince: Date | 'beginning' | null = null): Ask {
-  return { window: 'new', known, refetchSince }
+function since(known: Heads, refetch: Date | 'beginning' | null = null): Ask {
+  return { window: 'heads', known, refetch }
 }
 
 async function sync(
@@ -37,7 +38,7 @@ test('every commit that rev-list --all knows is read once, parents first', async
   const { pages, shas } = await sync(repo)
   expect([...shas].sort()).toEqual(repo.all())
   const seen = new Set<string>()
-  for (const commit of pages.flatMap((page) => page.commits)) {
+  for (const commit of pages.flatMap((page) => commitsOf(page))) {
     for (const parent of commit.parents) expect(seen.has(parent)).toBe(true)
     seen.add(commit.sha)
   }
@@ -74,9 +75,9 @@ test('each poll brings exactly what is new, and the sum is everything, whatever 
 
     const landing = pages.at(-1)?.landing
     const reachable = new Set(truth)
-    for (const sha of landing?.unreachable ?? [])
+    for (const sha of landing?.heads?.unreachable ?? [])
       expect([seed, before.has(sha), reachable.has(sha)]).toEqual([seed, true, false])
-    for (const move of landing?.moves ?? []) {
+    for (const move of landing?.heads?.moves ?? []) {
       expect(move.oldSha).toBe(known[move.name] ?? null)
       expect(move.newSha).toBe(heads[move.name] ?? null)
       if (move.event === 'moved') expect(reachable.has(move.oldSha as string)).toBe(true)
@@ -93,7 +94,9 @@ test('a late merge is new although it is old, and moving refs are told apart', a
   repo.git('update-ref', 'refs/heads/back', tip)
   repo.git('update-ref', 'refs/heads/still', base)
   const first = await sync(repo)
-  expect(first.pages.at(-1)?.landing?.moves.map((move) => move.event)).toEqual(Array(4).fill('created'))
+  expect(first.pages.at(-1)?.landing?.heads?.moves.map((move) => move.event)).toEqual(
+    Array(4).fill('created'),
+  )
 
   const late = repo.commit('written years ago', { branch: 'topic', date: 1_000_000_000, parents: [base] })
   const merge = repo.commit('merge', { parents: [tip, late] })
@@ -108,24 +111,24 @@ test('a late merge is new although it is old, and moving refs are told apart', a
   const third = await sync(repo, second.heads)
   expect(third.shas).toEqual([])
   expect(third.pages).toHaveLength(1)
-  expect(third.pages[0]?.landing?.unreachable).toEqual([only])
-  expect(third.pages[0]?.landing?.moves).toEqual([
+  expect(third.pages[0]?.landing?.heads?.unreachable).toEqual([only])
+  expect(third.pages[0]?.landing?.heads?.moves).toEqual([
     { name: 'refs/heads/back', event: 'forced', oldSha: only, newSha: base },
     { name: 'refs/heads/gone', event: 'deleted', oldSha: tip, newSha: null },
     { name: 'refs/tags/new', event: 'created', oldSha: null, newSha: tip },
   ])
-  expect(second.pages.at(-1)?.landing?.moves.find((move) => move.name === 'refs/heads/main')?.event).toBe(
-    'moved',
-  )
+  expect(
+    second.pages.at(-1)?.landing?.heads?.moves.find((move) => move.name === 'refs/heads/main')?.event,
+  ).toBe('moved')
 
   // the old head is gone altogether
   repo.git('update-ref', 'refs/heads/main', tip)
   repo.git('reflog', 'expire', '--expire=all', '--all')
   repo.git('gc', '-q', '--prune=now')
   const fourth = await sync(repo, third.heads)
-  const move = fourth.pages.at(-1)?.landing?.moves.find(({ name }) => name === 'refs/heads/main')
+  const move = fourth.pages.at(-1)?.landing?.heads?.moves.find(({ name }) => name === 'refs/heads/main')
   expect(move).toMatchObject({ event: 'forced', oldSha: merge })
-  expect(fourth.pages.at(-1)?.landing?.unreachable).toEqual([])
+  expect(fourth.pages.at(-1)?.landing?.heads?.unreachable).toEqual([])
 })
 
 test('skewed clocks make nothing unreachable that is not', async () => {
@@ -138,7 +141,7 @@ test('skewed clocks make nothing unreachable that is not', async () => {
   const { heads } = await sync(repo)
   repo.git('update-ref', '-d', 'refs/heads/side')
   expect(repo.all(old, '--not', tip)).toEqual([old, shared].sort())
-  expect((await sync(repo, heads)).pages.at(-1)?.landing?.unreachable).toEqual([old])
+  expect((await sync(repo, heads)).pages.at(-1)?.landing?.heads?.unreachable).toEqual([old])
 })
 
 test('known heads that nobody has exclude nothing', async () => {
@@ -162,7 +165,7 @@ test('a read resumed at any page brings exactly the rest', async () => {
     since(known),
     since(half, new Date(1_500_001_000_000)),
     since(half, 'beginning'),
-    { window: 'time', since: new Date(0), until: new Date(1_500_002_000_000) },
+    { window: 'time', of: 'commits', since: new Date(0), until: new Date(1_500_002_000_000) },
   ]
   for (const ask of asks) {
     const access = accessTo(repo.dir, { pageSize: 7 })
@@ -213,7 +216,12 @@ test('windows of time are half open, cut on the committer second, and add up to 
     1_600_000_001,
   ]
   const shas = dates.map((date) => repo.commit(`at ${date}`, { date }))
-  const day: Ask = { window: 'time', since: new Date(1_600_000_000_000), until: new Date(1_600_086_400_000) }
+  const day: Ask = {
+    window: 'time',
+    of: 'commits',
+    since: new Date(1_600_000_000_000),
+    until: new Date(1_600_086_400_000),
+  }
   const pages = await readPages(accessTo(repo.dir), day)
   expect(shasOf(pages)).toEqual([shas[0], shas[1], shas[5], shas[8]])
   expect(pages.at(-1)?.landing).toBeNull()
@@ -224,11 +232,12 @@ test('windows of time are half open, cut on the committer second, and add up to 
   for (const [i, from] of cuts.slice(0, -1).entries()) {
     const window: Ask = {
       window: 'time',
+      of: 'commits',
       since: new Date(from * 1000),
       until: new Date((cuts[i + 1] as number) * 1000),
     }
     for await (const page of reading.pages(window, null))
-      seen.push(...page.commits.map((commit) => commit.sha))
+      seen.push(...commitsOf(page).map((commit) => commit.sha))
   }
   expect(seen.sort()).toEqual([...shas].sort())
 })
@@ -240,7 +249,7 @@ test('a window is read once what made the one before it fail is mended', async (
   const reading = await source.open(accessTo(repo.dir))
   const read = async () => {
     const pages: Page[] = []
-    const window: Ask = { window: 'time', since: new Date(0), until: new Date(3_000_000) }
+    const window: Ask = { window: 'time', of: 'commits', since: new Date(0), until: new Date(3_000_000) }
     for await (const page of reading.pages(window, null)) pages.push(page)
     return shasOf(pages)
   }
@@ -269,7 +278,7 @@ test('a date before 1970 and one beyond every calendar are where they belong', a
   const beyond = raw('9223372036854775808')
   repo.git('update-ref', 'refs/heads/a', before)
   repo.git('update-ref', 'refs/heads/b', beyond)
-  const early: Ask = { window: 'time', since: new Date(-1_000_000), until: new Date(0) }
+  const early: Ask = { window: 'time', of: 'commits', since: new Date(-1_000_000), until: new Date(0) }
   expect(shasOf(await readPages(accessTo(repo.dir), early))).toEqual([before])
   expect(shasOf(await readPages(accessTo(repo.dir))).sort()).toEqual(repo.all())
 })
@@ -279,12 +288,12 @@ test('an empty repository is one empty page; one that lost all its refs is an an
   const pages = await readPages(accessTo(repo.dir))
   expect(pages).toEqual([
     {
-      commits: [],
+      facts: { commits: [] },
       token: '0:',
       pinned: {},
       done: 0,
       total: 0,
-      landing: { refs: [], moves: [], unreachable: [] },
+      landing: { heads: { refs: [], moves: [], unreachable: [] } },
     },
   ])
   const sha = repo.commit('x')

@@ -26,7 +26,7 @@ test('annotated tags are peeled, however deep; tags of trees and blobs lead nowh
   repo.git('tag', '-a', '-m', 'm', 'blob', repo.feed('b', 'hash-object', '-w', '--stdin'))
   const pages = await readPages(accessTo(repo.dir))
   expect(shasOf(pages).sort()).toEqual([sha, hidden].sort())
-  expect(pages[0]?.landing?.refs).toEqual([
+  expect(pages[0]?.landing?.heads?.refs).toEqual([
     { name: 'refs/heads/main', kind: 'branch', sha },
     { name: 'refs/tags/one', kind: 'tag', sha: hidden },
     { name: 'refs/tags/two', kind: 'tag', sha: hidden },
@@ -49,7 +49,7 @@ test('all that rev-list --all counts is read: remotes, stash, notes, detached HE
   for (const dir of [repo.dir, linked, join(repo.dir, '.git')]) {
     const pages = await readPages(accessTo(dir))
     expect([dir, shasOf(pages).sort()]).toEqual([dir, repoAt(dir, null).all()])
-    expect(pages[0]?.landing?.refs.filter((ref) => ref.kind === 'other')).toHaveLength(5)
+    expect(pages[0]?.landing?.heads?.refs.filter((ref) => ref.kind === 'other')).toHaveLength(5)
   }
 })
 
@@ -81,7 +81,7 @@ exec '${real}/git' "$@"
   )
   expect(existsSync(pushed)).toBe(true)
   expect(repo.git('rev-parse', 'main')).not.toBe(base)
-  expect(pages[0]?.landing?.refs).toEqual([{ name: 'refs/heads/main', kind: 'branch', sha: base }])
+  expect(pages[0]?.landing?.heads?.refs).toEqual([{ name: 'refs/heads/main', kind: 'branch', sha: base }])
 })
 
 test('names of refs that are no UTF-8 stay apart', async () => {
@@ -130,11 +130,14 @@ test('names of refs too long for an index are cut the same way wherever they are
     ['refs/heads/main', 'refs/tags/short', ...wanted].map((name) => [name, sha]),
   )
   expect(page?.pinned).toEqual(heads)
-  expect(page?.landing?.refs.map(({ name }) => name).sort()).toEqual(Object.keys(heads).sort())
-  expect(page?.landing?.refs.every(({ name }) => Buffer.byteLength(name) <= 1000)).toBe(true)
-  expect(page?.landing?.refs.find(({ name }) => name === wanted[5])?.kind).toBe('tag')
-  const ask = { window: 'new' as const, known: heads, refetchSince: null }
-  expect((await readPages(accessTo(repo.dir), ask))[0]).toMatchObject({ commits: [], landing: { moves: [] } })
+  expect(page?.landing?.heads?.refs.map(({ name }) => name).sort()).toEqual(Object.keys(heads).sort())
+  expect(page?.landing?.heads?.refs.every(({ name }) => Buffer.byteLength(name) <= 1000)).toBe(true)
+  expect(page?.landing?.heads?.refs.find(({ name }) => name === wanted[5])?.kind).toBe('tag')
+  const ask = { window: 'heads' as const, known: heads, refetch: null }
+  expect((await readPages(accessTo(repo.dir), ask))[0]).toMatchObject({
+    facts: { commits: [] },
+    landing: { heads: { moves: [] } },
+  })
   expect(await source.survey(accessTo(repo.dir), [ask])).toEqual([
     { items: 0, refs: { total: 8, moved: 0 }, note: null },
   ])
@@ -211,9 +214,9 @@ test('a survey counts without reading and leaves no trace', async () => {
   expect(
     await source.survey(access, [
       EVERYTHING,
-      { window: 'new', known, refetchSince: null },
-      { window: 'new', known, refetchSince: new Date(500_000) },
-      { window: 'time', since: new Date(0), until: new Date(2_000_000) },
+      { window: 'heads', known, refetch: null },
+      { window: 'heads', known, refetch: new Date(500_000) },
+      { window: 'time', of: 'commits', since: new Date(0), until: new Date(2_000_000) },
     ]),
   ).toEqual([
     { items: 2, refs: { total: 1, moved: 1 }, note: null },
@@ -230,10 +233,10 @@ test('a repository emptied on purpose is forgotten ref by ref once its cursor wa
   const known = { 'refs/heads/main': sha }
 
   await expect(
-    readPages(accessTo(repo.dir), { window: 'new', known, refetchSince: null }),
+    readPages(accessTo(repo.dir), { window: 'heads', known, refetch: null }),
   ).rejects.toMatchObject({ kind: 'anomaly' })
-  const [page] = await readPages(accessTo(repo.dir), { window: 'new', known, refetchSince: 'beginning' })
-  expect(page?.landing).toEqual({
+  const [page] = await readPages(accessTo(repo.dir), { window: 'heads', known, refetch: 'beginning' })
+  expect(page?.landing?.heads).toEqual({
     refs: [],
     moves: [{ name: 'refs/heads/main', event: 'deleted', oldSha: sha, newSha: null }],
     unreachable: 'all',

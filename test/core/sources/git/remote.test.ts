@@ -19,6 +19,7 @@ import type { Access, Heads } from '../../../../src/core/sources/source.ts'
 import { serveGit } from '../../../helpers/git-http.ts'
 import {
   accessTo,
+  commitsOf,
   EVERYTHING,
   importHistory,
   newSeed,
@@ -67,7 +68,7 @@ test('a remote is mirrored without blobs, asked cheaply, and fetched only when s
   const branchesAndTags = repo.all('--branches', '--tags')
   expect(shasOf(first).sort()).toEqual(branchesAndTags)
   expect(
-    first.flatMap((page) => page.commits).every(({ tier, degraded }) => tier === 'paths' && !degraded),
+    first.flatMap((page) => commitsOf(page)).every(({ tier, degraded }) => tier === 'paths' && !degraded),
   ).toBe(true)
   expect(said).toContain(`fetching ${access.locator}`)
   expect(readdirSync(access.cacheDir)).toEqual([mirrorDir(access).slice(access.cacheDir.length + 1)])
@@ -75,14 +76,14 @@ test('a remote is mirrored without blobs, asked cheaply, and fetched only when s
   const blobs = mirror.git('cat-file', '--batch-check=%(objecttype)', '--batch-all-objects').match(/blob/g)
   expect(blobs).toHaveLength(1) // the one that has a tag of its own
   expect(
-    await source.survey(access, [EVERYTHING, { window: 'new', known: known(first), refetchSince: null }]),
+    await source.survey(access, [EVERYTHING, { window: 'heads', known: known(first), refetch: null }]),
   ).toEqual([
     { items: branchesAndTags.length, refs: { total: 5, moved: 5 }, note: null },
     { items: 0, refs: { total: 5, moved: 0 }, note: null },
   ])
 
   server.seen.length = 0
-  const second = await readPages(access, { window: 'new', known: known(first), refetchSince: null })
+  const second = await readPages(access, { window: 'heads', known: known(first), refetch: null })
   expect(shasOf(second)).toEqual([])
   expect(server.seen.map(({ url }) => url)).toEqual([
     '/x.git/info/refs?service=git-upload-pack',
@@ -93,15 +94,15 @@ test('a remote is mirrored without blobs, asked cheaply, and fetched only when s
   const old = repo.git('rev-parse', 'dev')
   repo.git('update-ref', '-d', 'refs/heads/dev')
   repo.git('update-ref', 'refs/heads/x', repo.commit('rebased', { branch: 'x', parents: [] }))
-  const third = await readPages(access, { window: 'new', known: known(first), refetchSince: null })
+  const third = await readPages(access, { window: 'heads', known: known(first), refetch: null })
   expect(shasOf(third).sort()).toEqual([tip, repo.git('rev-parse', 'x')].sort())
   const landing = third.at(-1)?.landing
-  expect(landing?.moves.map(({ name, event }) => `${event} ${name}`).sort()).toEqual([
+  expect(landing?.heads?.moves.map(({ name, event }) => `${event} ${name}`).sort()).toEqual([
     'deleted refs/heads/dev',
     'forced refs/heads/x',
     'moved refs/heads/main',
   ])
-  expect([...(landing?.unreachable ?? [])].sort()).toEqual(
+  expect([...(landing?.heads?.unreachable ?? [])].sort()).toEqual(
     repo.all(old, known(first)['refs/heads/x'] as string, '--not', '--branches', '--tags'),
   )
 })
@@ -115,7 +116,7 @@ test('a mirror without blobs is made again for lines, and keeps them', async () 
   const bare = await readPages(access)
   const lines = await readPages(again(access, { tier: 'numstat' }))
   expect(shasOf(lines)).toEqual(shasOf(bare))
-  for (const commit of lines.flatMap((page) => page.commits))
+  for (const commit of lines.flatMap((page) => commitsOf(page)))
     expect([commit.tier, commit.degraded]).toEqual(['numstat', null])
 
   repo.feed(
@@ -125,11 +126,11 @@ test('a mirror without blobs is made again for lines, and keeps them', async () 
   )
   await readPages(access)
   const later = await readPages(again(access, { tier: 'numstat' }), {
-    window: 'new',
+    window: 'heads',
     known: known(lines),
-    refetchSince: null,
+    refetch: null,
   })
-  expect(later.flatMap((page) => page.commits).map(({ tier, additions }) => [tier, additions])).toEqual([
+  expect(later.flatMap((page) => commitsOf(page)).map(({ tier, additions }) => [tier, additions])).toEqual([
     ['numstat', 1],
   ])
 })
@@ -210,11 +211,13 @@ test('an empty remote is one empty page, one that lost its refs an anomaly that 
   const root = tempFolder()
   const repo = bareIn(root)
   const access = accessTo(`${(await serveGit(root)).origin}/x.git`)
-  expect(await readPages(access)).toMatchObject([{ commits: [], done: 0, total: 0, landing: { refs: [] } }])
+  expect(await readPages(access)).toMatchObject([
+    { facts: {}, done: 0, total: 0, landing: { heads: { refs: [] } } },
+  ])
   repo.commit('x')
   const first = await readPages(access)
   repo.git('update-ref', '-d', 'refs/heads/main')
-  const ask = { window: 'new', known: known(first), refetchSince: null } as const
+  const ask = { window: 'heads', known: known(first), refetch: null } as const
   await expect(readPages(access, ask)).rejects.toMatchObject({ kind: 'anomaly' })
   await expect(source.survey(access, [ask])).rejects.toMatchObject({ kind: 'anomaly' })
   expect(repoAt(mirrorDir(access), null).all()).toHaveLength(1)

@@ -5,6 +5,7 @@ import { expect, test } from 'vitest'
 import type { Commit, Tier } from '../../../../src/core/domain/facts.ts'
 import {
   accessTo,
+  commitsOf,
   EVERYTHING,
   importHistory,
   makeRepo,
@@ -16,7 +17,7 @@ import {
 
 async function commitsAt(repo: TestRepo, tier: Tier, pageSize = 1000): Promise<Commit[]> {
   const pages = await readPages(accessTo(repo.dir, { tier, pageSize }))
-  return pages.flatMap((page) => page.commits)
+  return pages.flatMap((page) => commitsOf(page))
 }
 
 /** A fast-import stream with one commit a call. */
@@ -254,7 +255,7 @@ test('where blobs or trees are missing each commit is read as far as it goes, an
   for (const i of [0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11]) rmSync(loose(blobOf(i)))
   for (const pageSize of [1, 1000]) {
     const pages = await readPages(accessTo(repo.dir, { tier: 'numstat', pageSize }), EVERYTHING)
-    commits = pages.flatMap((page) => page.commits)
+    commits = pages.flatMap((page) => commitsOf(page))
     expect(shasOf(pages)).toEqual(shas)
     expect(degraded()).toHaveLength(12)
     expect(commits.every(({ tier, pathCount }) => tier === 'paths' && pathCount === 1)).toBe(true)
