@@ -1,6 +1,6 @@
 /**
  * `npm run bench [-- <repository>]`: what a first sync costs, beside the floor (git alone, to nowhere) in the same run;
- * and what it costs to start. Read the ratios: absolute figures are this machine's, at this hour.
+ * the same of a GitLab project, beside a bare fetch loop; and what it costs to start. Read the ratios: absolute figures are this machine's, at this hour.
  */
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -8,6 +8,7 @@ import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
 import { cpus, loadavg, tmpdir, totalmem } from 'node:os'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { gitlabSyncs } from './gitlab.mjs'
 import { run, writeHistory } from './history.mjs'
 
 const ROUNDS = 3
@@ -33,6 +34,7 @@ try {
 
   await sync('db', 'up')
   await firstSyncs(repo, count)
+  await gitlabSyncs({ work, env, say })
   await starts()
 } finally {
   await sync('db', 'down')
@@ -91,7 +93,7 @@ async function cpu(args) {
       text += data
     })
     await once(child, 'close')
-    found.push(Number(text))
+    found.push(Number.parseFloat(text))
   }
   return found.sort((a, b) => a - b)
 }

@@ -3,6 +3,11 @@
 -- the planner is told so: with the statistics of a young table it would join by reading all of it, and plans are kept.
 -- `order by id + 0`: by the key itself, that table would be walked along it.
 
+-- A bound of a window, where it is one of time: then it says in which zone. Those of revisions are numbers.
+CREATE FUNCTION scm.instant_of(span jsonb, bound text) RETURNS timestamptz LANGUAGE sql STABLE AS $$
+  select case when span ? 'timezone' then (span->>bound)::timestamptz end
+$$;
+--> statement-breakpoint
 CREATE TYPE scm.held_job AS (
   job_id bigint, plan_id bigint, slice_id bigint, repo_id bigint, job_type text, mode text, provenance text,
   operation text, expr_hash text, schedule_instance_id bigint, attempt int, max_attempts int, fence bigint,
@@ -73,8 +78,8 @@ BEGIN
            provenance_code, operation_code, expr_hash, window_from, window_to, checkpoint, pinned, cursor_before, correlation_id)
     overriding system value
     select j.last_run_id, j.id, j.plan_id, j.slice_id, j.run_no, j.fence, by_worker, j.repo_id, j.job_type, j.mode,
-           j.provenance_code, j.operation_code, j.expr_hash, (j.slice_spec->'window'->>'from')::timestamptz,
-           (j.slice_spec->'window'->>'to')::timestamptz, j.checkpoint, j.pinned,
+           j.provenance_code, j.operation_code, j.expr_hash, scm.instant_of(j.slice_spec->'window', 'from'),
+           scm.instant_of(j.slice_spec->'window', 'to'), j.checkpoint, j.pinned,
            jsonb_build_object('watermark', j.slice_spec->'window'->'from'), j.correlation_id
       from job j),
   slice as (

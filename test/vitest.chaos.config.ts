@@ -8,7 +8,7 @@ export default defineConfig({
     globalSetup: ['test/helpers/servers.ts'],
     env: { CHAOS: 'long' },
     testTimeout: 3_600_000,
-    hookTimeout: 60_000,
+    hookTimeout: 900_000, // thousands of repositories are deleted at the end
     maxWorkers: 2,
   },
 })

@@ -98,7 +98,7 @@ const cursorFirst: StorePage = async (...args) => {
       const batchId = opened ?? (await openBatch(tx, held, before))
       await markUnreachable(tx, held.repoId, landing.unreachable)
       await moveHeads(tx, held, landing.refs, landing.moves)
-      cursor = await landCursor(ctx, tx, { ...held, batchId }, null)
+      cursor = await landCursor(ctx, tx, { ...held, batchId }, null, null)
     })
   return transaction(ctx.db, limits, async (tx) => {
     await mine(tx, held)
@@ -128,7 +128,7 @@ const twoTransactions =
       if (page.landing?.heads) {
         await markUnreachable(tx, held.repoId, page.landing.heads.unreachable)
         await moveHeads(tx, held, page.landing.heads.refs, page.landing.heads.moves)
-        const cursorAfter = await landCursor(ctx, tx, { ...held, batchId }, null)
+        const cursorAfter = await landCursor(ctx, tx, { ...held, batchId }, null, null)
         await completeJobs(tx, [{ held, stats: statsOf(next), cursorAfter }])
       }
       return { ...stored, tally: next }

@@ -144,7 +144,7 @@ const agingSql = new Map<string, string>()
  * Two hours pass: every lease, lock, term, backoff and pause is over, every cursor old. The rows are moved into the
  * past, unseen by triggers, as if only the clock had gone on.
  */
-export async function hoursPass(p: Pipeline): Promise<void> {
+export async function hoursPass(p: Pick<Pipeline, 'dsn' | 'query'>): Promise<void> {
   let sql = agingSql.get(p.dsn)
   if (sql === undefined) {
     const columns = await p.query<{ of: string; name: string }>(

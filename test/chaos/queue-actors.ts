@@ -8,6 +8,7 @@ import { cancelJob, failJob, type HeldJob, holdJob, renewLeases } from '../../sr
 import { insertPlans, type NewPlan, rollUpPlans, type Trigger } from '../../src/core/db/plans.ts'
 import { freeReservations, reapJobs, reapLocks, reapRuns } from '../../src/core/db/reap.ts'
 import { sha256 } from '../../src/core/domain/ledger.ts'
+import { timeSpan } from '../../src/core/domain/ledger-window.ts'
 import type { JobType } from '../../src/core/domain/repo.ts'
 import { seeded } from '../helpers/git-repo.ts'
 import type { Limits, Watched } from './queue-watch.ts'
@@ -393,7 +394,7 @@ export function newPlan(o: {
   instance?: string
   tenant?: string
 }): NewPlan {
-  const window = { from: null, to: '2026-01-01T00:00:00.000Z' }
+  const window = timeSpan(null, '2026-01-01T00:00:00.000Z')
   return {
     planKey: sha256(o.key),
     requestHash: sha256(o.key),
@@ -402,9 +403,7 @@ export function newPlan(o: {
     cursorKey: o.type,
     exprProto: {},
     exprProtoHash: sha256('{}'),
-    windowSpec: {},
-    windowFrom: null,
-    windowTo: null,
+    windowSpec: window,
     strategy: 'SINGLE',
     sliceParams: {},
     updateWatermark: false,

@@ -108,6 +108,17 @@ describe('misuse', () => {
       ['runner', 'backfill', '--repo', 'svn:http://h/r', '--start-rev', '5', '--end-rev', '3'],
       /5 is after/,
     ],
+    ...['--last-hours', '--last-days', '--since', '--until'].map((time): [string, string[], RegExp] => [
+      `revisions and ${time}`,
+      ['runner', 'backfill', '--repo', 'svn:http://h/r', '--end-rev', '5', time, '1'],
+      new RegExp(`${time}=1 cannot also be provided when using --end-rev`),
+    ]),
+    [
+      'a revision beyond what Subversion counts to',
+      ['runner', 'backfill', '--repo', 'svn:http://h/r', '--end-rev', '2147483648'],
+      /--end-rev/,
+    ],
+    ['revision zero', ['runner', 'backfill', '--repo', 'svn:http://h/r', '--start-rev', '0'], /--start-rev/],
   ])('%s', async (_what, args, says) => {
     await refused(args, says)
   })

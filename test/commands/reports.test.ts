@@ -4,9 +4,10 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { COMMANDS, HARMFUL, linesOf, run, tempFolder } from '../helpers/cli.ts'
 import { embeddedUrl, freshDatabase, type TestDatabase } from '../helpers/database.ts'
 import { makeRepo, type TestRepo } from '../helpers/git-repo.ts'
+import { type GitLab, startGitLab } from '../helpers/gitlab/server.ts'
 
 /** What each command prints under --json, key by key: a promise to every script that reads it. */
-const REPO = 'repo_id repo project_key instance tenant enabled'
+const REPO = 'repo_id repo project_key instance tenant enabled state'
 const DATABASE =
   'status server running url schema version pid data_dir log_file action migrations_applied exit_code'
 const INCREMENTAL =
@@ -56,7 +57,7 @@ const ROWS: [args: string, keys: string, inner?: Record<string, string>, code?: 
     'status',
     STATUS,
     {
-      facts: 'repo_id repo commits unreachable refs',
+      facts: 'repo_id repo commits unreachable refs merge_requests review_events revisions',
       cursors: 'key repo watermark age_seconds',
       runs: 'run_id job_id repo_id job_type mode attempt status synced_count started_at finished_at error',
       jobs_by_status: 'pending reserved running failed completed dead cancelled',
@@ -72,6 +73,13 @@ const ROWS: [args: string, keys: string, inner?: Record<string, string>, code?: 
   ['scheduler --once', SCHEDULER],
   ['worker --drain', WORKER],
   ['reaper --once', REAPER],
+  ['repos add gitlab:group/project', `${REPO} status created exit_code`],
+  [
+    'admin verify --repo gitlab:group/project',
+    `phase repo dry_run status merge_requests_checked missing stale note_counts deleted gaps degraded_commits degraded_reviews
+     repairs_queued total_requests message exit_code`,
+    { missing: 'count iids' },
+  ],
   ['repos remove git:1', `${REPO} status created exit_code`],
   ['db status', DATABASE],
   ['db url', DATABASE],
@@ -82,8 +90,9 @@ const ROWS: [args: string, keys: string, inner?: Record<string, string>, code?: 
 
 let db: TestDatabase
 let repo: TestRepo
+let gitlab: GitLab
 let data: string
-const env = () => ({ POSTGRES_DSN: db.dsn, ENGRAM_SCM_DATA_DIR: data })
+const env = () => ({ POSTGRES_DSN: db.dsn, ENGRAM_SCM_DATA_DIR: data, GITLAB_URL: gitlab.url })
 const words = (args: string) => args.split(' ').map((w) => (w === 'git:REPO' ? `git:${repo.dir}` : w))
 const sorted = (keys: string) => keys.split(/\s+/).sort()
 
@@ -91,10 +100,15 @@ beforeAll(async () => {
   db = await freshDatabase(embeddedUrl())
   data = tempFolder()
   repo = makeRepo()
+  gitlab = await startGitLab()
+  gitlab.project({ path: 'group/project' })
   for (const n of [1, 2, 3])
     repo.commit(`commit ${n}`, { date: Math.floor(Date.now() / 1000) - 3600 * (4 - n) })
 })
-afterAll(() => db.drop())
+afterAll(async () => {
+  await gitlab.stop()
+  await db.drop()
+})
 
 describe.sequential('every command', () => {
   const here = ROWS.filter(([args]) => COMMANDS.some((c) => args.startsWith(c.id.replaceAll(':', ' '))))
@@ -148,20 +162,20 @@ test('JSON stays JSON when a secret reads like a part of it', async () => {
 
 describe('a dry run writes nothing', () => {
   const asks = [
-    'runner incremental --repo git:2 --dry-run',
-    'runner backfill --repo git:2 --last-days 2 --dry-run',
-    'runner backfill --repo git:2 --last-days 2 --update-watermark --dry-run',
+    'runner incremental --repo git:1000 --dry-run',
+    'runner backfill --repo git:1000 --last-days 2 --dry-run',
+    'runner backfill --repo git:1000 --last-days 2 --update-watermark --dry-run',
     'scheduler --dry-run',
     'reaper --dry-run',
   ].filter((ask) => COMMANDS.some((c) => ask.startsWith(c.id.replaceAll(':', ' '))))
 
   test.each(asks)('%s', async (ask) => {
     await db.pool.query(
-      `insert into scm.repos (repo_id, repo_type, url) overriding system value values (2, 'git', $1)
+      `insert into scm.repos (repo_id, repo_type, url) overriding system value values (1000, 'git', $1)
        on conflict do nothing`,
       [`${repo.dir}/.git/..`],
     )
-    await db.pool.query(`update scm.repos set url = $1, enabled = true where repo_id = 2`, [other.dir])
+    await db.pool.query(`update scm.repos set url = $1, enabled = true where repo_id = 1000`, [other.dir])
     const before = await everything()
     const ran = await run([...ask.split(' '), '--json'], { env: env() })
     expect(ran.json()).toMatchObject([{ dry_run: true, exit_code: 0 }])

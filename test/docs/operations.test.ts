@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { embeddedUrl, freshDatabase, servers, type TestDatabase } from '../helpers/database.ts'
+import { type GitLab, startGitLab } from '../helpers/gitlab/server.ts'
 import { onServer } from '../helpers/servers.ts'
 import { BINARIES, isBuilt, openShell, type Shell } from '../runbook/command-line.ts'
 import { makeRows, type Rows, undone } from '../runbook/rows.ts'
@@ -13,7 +14,7 @@ import { filled, statementsOf } from '../runbook/statements.ts'
  * The operators' guide, executed. bash: line by line, the exit code as its `# exit n` says, else 0. sql: each statement
  * has a comment, and the comment has an entry in EFFECTS. json: the keys that the command in the line above really
  * prints. toml: accepted by `config validate`. ini, yaml: units that systemd accepts and commands that run until they are
- * told to stop. Whatever is none of these fails.
+ * told to stop. Whatever is none of these fails. GitLab is a scripted one, with a project `acme/app`.
  */
 const ROOT = new URL('../..', import.meta.url).pathname
 const GUIDE = readFileSync(join(ROOT, 'docs/operations.md'), 'utf8')
@@ -57,13 +58,21 @@ test('every block is of a kind this file can check', () => {
 describe('the commands', () => {
   let shell: Shell
   let repoId: number
+  let gitlab: GitLab
   /** Empty, on the test server: what POSTGRES_DSN of the guide stands for. */
   let external: TestDatabase
   /** On a server no newer than the pg_dump of this machine. */
   let dumpable: TestDatabase | null = null
 
   beforeAll(async () => {
-    shell = openShell()
+    gitlab = await startGitLab({ token: TOKEN })
+    makeProject(gitlab)
+    shell = openShell({
+      GITLAB_URL: gitlab.url,
+      GITLAB_TOKEN: TOKEN,
+      GITLAB_STAGING_TOKEN: TOKEN,
+      GITLAB_ACME_TOKEN: TOKEN,
+    })
     external = await freshDatabase(embeddedUrl(), { empty: true })
     const clients = majorOf('pg_dump')
     for (const { url } of servers()) {
@@ -79,10 +88,18 @@ describe('the commands', () => {
     repoId = JSON.parse(await must(`engram-scm-sync repos add git:${shell.repo.dir} --json`)).repo_id
     await must('engram-scm-sync repos add git:https://127.0.0.1:1/unreachable.git')
     await must('engram-scm-sync runner incremental --repo git:https://127.0.0.1:1/unreachable.git', 2)
+    // On a slow day it would be due again before it is looked at.
+    await query(`update scm.sync_jobs set not_before = now() + interval '1 day' where status = 'failed'`)
     await must(`engram-scm-sync runner incremental --repo git:${repoId}`)
+    await must('engram-scm-sync repos add gitlab:acme/app')
+    const budgeted = await shell.run('engram-scm-sync runner incremental --repo gitlab:acme/app', {
+      env: { SCM_GITLAB_POSTGRES_RATE_LIMIT_ENABLED: 'true' },
+    })
+    expect(budgeted.code, budgeted.stderr).toBe(0)
   })
   afterAll(async () => {
     await shell?.close()
+    await gitlab?.stop()
     await dumpable?.drop()
     await external?.drop()
   })
@@ -90,6 +107,7 @@ describe('the commands', () => {
   const real = (text: string) =>
     filled(text, { jobId: 1, repoId })
       .replaceAll('git:/srv/project.git', `git:${shell.repo.dir}`)
+      .replaceAll('https://gitlab.example.com', gitlab.url)
       .replaceAll('postgresql://engram@db.example.com:5432/engram', `'${external.dsn}'`)
 
   test.each(of('bash'))('of line $line', async ({ body }) => {
@@ -144,7 +162,7 @@ describe('the commands', () => {
   })
 
   test.each(of('ini'))('start and stop what the unit of line $line says', async ({ body, lead }) => {
-    const name = /^Unit `(engram-scm-[a-z]+@?\.service)`/.exec(lead)?.[1]
+    const name = /^Unit `(engram-scm-[a-z]+@?\.(?:service|timer))`/.exec(lead)?.[1]
     if (name === undefined) throw new Error(`no unit is named above the block: ${lead}`)
     const bin = join(shell.folder, 'bin')
     const file = join(shell.folder, name)
@@ -159,9 +177,12 @@ describe('the commands', () => {
       expect([status, stderr.split('\n').filter((line) => line.includes(name))]).toEqual([0, []])
     }
 
+    if (name.endsWith('.timer')) return
     const commands = [...body.matchAll(/^ExecSt(?:art|op)=\/usr\/bin\/(.*)$/gm)].map((m) => m[1] as string)
     expect(commands.length).toBeGreaterThan(0)
-    if (body.includes('Type=oneshot')) {
+    if (name === 'engram-scm-verify.service')
+      for (const command of commands) expect((await shell.run(command)).code, command).toBe(0)
+    else if (body.includes('Type=oneshot')) {
       expect(commands).toEqual(['engram-scm-sync db up', 'engram-scm-sync db down'])
       for (const command of [...commands, 'engram-scm-sync db up'])
         expect((await shell.run(command)).code, command).toBe(0)
@@ -194,6 +215,25 @@ describe('the commands', () => {
     const ended = await Promise.race([program.ended, program.stop()])
     expect(ended.code, `${command}\n${ended.stderr}`).toBe(0)
   }
+
+  test('a host that is silenced is not asked, and a job put off', async () => {
+    const on = (sql: string) => query(sql.replace('gitlab.example.com', new URL(gitlab.url).host))
+    const sync = async () =>
+      JSON.parse((await shell.run('engram-scm-sync runner incremental --repo gitlab:acme/app --json')).stdout)
+    await on(statementOf('Silence a host for ten minutes'))
+    const before = gitlab.requests.length
+    expect(await sync()).toMatchObject({
+      status: 'failed',
+      error: expect.stringMatching(/no turn within 60 s/),
+    })
+    const [bucket] = (await asked('What each host grants, and what it has said')) as {
+      wait_seconds: number
+    }[]
+    expect(bucket?.wait_seconds).toBeGreaterThan(500)
+    expect(gitlab.requests.length).toBe(before)
+    await on(statementOf('Let it be asked again'))
+    expect(await sync()).toMatchObject({ status: 'success' })
+  })
 
   test('one scheduler leads, the other says what the guide says', async () => {
     const leader = shell.start('engram-scm-scheduler --loop --json')
@@ -449,6 +489,20 @@ describe('the statements', () => {
   })
 })
 
+const TOKEN = 'glpat-canary-5d81f0c2e4'
+
+/** What the guide calls `acme/app`: commits, merge requests that were spoken of, one number that is gone. */
+function makeProject(gitlab: GitLab): void {
+  const project = gitlab.project({ path: 'acme/app' })
+  const at = Date.now() - 7 * 86_400_000
+  for (let n = 1; n <= 30; n++) project.commit({ message: `commit ${n}`, at: at + n * 1000 })
+  for (let n = 1; n <= 12; n++) {
+    const iid = project.mr({ at: at + n * 1000 })
+    project.note(iid, { author: 'someone', at: at + n * 1000 })
+  }
+  project.deleteMr(4)
+}
+
 interface JobNamed {
   repo_id: number
 }
@@ -480,6 +534,12 @@ const granted = (role: string) =>
   `select has_table_privilege('${role}', 'ing_task', 'insert'), has_table_privilege('${role}', 'scm.sync_jobs', 'select'),
           has_schema_privilege('${role}', 'logbook', 'usage'), has_sequence_privilege('${role}', 'scm.fence', 'usage'),
           has_table_privilege('${role}', 'ing_cursor_event', 'delete')`
+
+const SILENT = `select coalesce(scm.upstream_wait(b, now()), 0) > 500 from scm.sync_rate_limits b where instance_key = 'gitlab.example.com'`
+const MR = `insert into scm.mrs (repo_id, iid, status, title, author_username, created_at, updated_at, merged_at, digest, run_id, batch_id)
+  values (1, 7, 'merged', 'Seven', 'author', now() - interval '2 days', now(), now(), 'd', 1, 1)`
+const REVIEWED = `${MR}; insert into scm.review_events (repo_id, iid, source_event_id, kind, event_type, reviewer_username, ts, run_id, batch_id)
+  values (1, 7, 'note:1', 'note', 'comment', 'someone', now(), 1, 1)`
 
 const EFFECTS: Record<string, Effect> = {
   'Jobs by status': { rows: 6 },
@@ -588,6 +648,32 @@ const EFFECTS: Record<string, Effect> = {
     rows: 0,
     after: true,
     leaves: [granted('engram_read'), 'false true true false false'],
+  },
+  'What was merged in the last month, and how long it took': { rows: 0, foundAfter: MR },
+  'Who reviews whom': { rows: 0, foundAfter: REVIEWED },
+  'From opening to the first word of somebody else': { rows: 0, foundAfter: REVIEWED },
+  'What was said and taken back': {
+    rows: 0,
+    foundAfter: `${REVIEWED}; update scm.review_events set deleted_at = now()`,
+  },
+  'Merge requests that are gone': { rows: 0, foundAfter: `${MR}; update scm.mrs set deleted_at = now()` },
+  'Commits of which a part is missing, by reason': {
+    rows: 0,
+    foundAfter: `update scm.git_commits set degraded_reason = 'diff:timeout' where repo_id = 1`,
+  },
+  'Reviews of which a part is missing': {
+    rows: 0,
+    foundAfter: `${MR}; update scm.mrs set review_degraded = 'approvals:403'`,
+  },
+  'What each host grants, and what it has said': {
+    rows: 0,
+    foundAfter: `insert into scm.sync_rate_limits (instance_key, tokens) values ('gitlab.example.com', 3)`,
+  },
+  'Silence a host for ten minutes': { rows: 1, leaves: [SILENT, 'true'] },
+  'Let it be asked again': { rows: 1, after: true, leaves: [SILENT, 'false'] },
+  'Projects that are not plainly active': {
+    rows: 0,
+    foundAfter: `update scm.repos set repo_type = 'gitlab', settings = '{"state": "gone"}' where repo_id = 1`,
   },
   'What was forced lately': { rows: 1 },
   'Commits that no branch or tag holds any more': { rows: 1 },

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { renderConfigTable } from '../../src/core/contracts/config-docs.ts'
 import { embeddedUrl, freshDatabase, type TestDatabase } from '../helpers/database.ts'
+import { type GitLab, startGitLab } from '../helpers/gitlab/server.ts'
 import { openShell, type Shell } from '../runbook/command-line.ts'
 
 const ROOT = new URL('../..', import.meta.url).pathname
@@ -37,18 +38,24 @@ test('every file, script and link that is named is there', () => {
 describe('on a shell', () => {
   let db: TestDatabase
   let shell: Shell
+  let gitlab: GitLab
   beforeAll(async () => {
     db = await freshDatabase(embeddedUrl())
-    shell = openShell({ POSTGRES_DSN: db.dsn })
+    gitlab = await startGitLab({ token: 'glpat-canary-3b9e07d1f5' })
+    const project = gitlab.project({ path: 'group/project' })
+    project.commit()
+    project.note(project.mr())
+    shell = openShell({ POSTGRES_DSN: db.dsn, GITLAB_URL: gitlab.url, GITLAB_TOKEN: String(gitlab.token) })
   })
   afterAll(async () => {
     await shell.close()
+    await gitlab.stop()
     await db.drop()
   })
   const lines = [...readme.matchAll(/^```bash\n([\s\S]*?)^```$/gm)]
     .flatMap((m) => (m[1] as string).trim().split('\n'))
     .map((line) => line.replace(/\s+#.*$/, '').replaceAll('git:/srv/project.git', 'git:project.git'))
-    .filter((line) => !line.startsWith('npm '))
+    .filter((line) => !line.startsWith('npm ') && !line.startsWith('export '))
 
   test('every line of the README works, in its order', async () => {
     expect(lines.length).toBeGreaterThan(9)
@@ -84,12 +91,13 @@ describe('on a shell', () => {
   test.each(rows.map((m) => ({ command: m[1] as string, fields: m[2] as string })))(
     'the report of $command has the fields that the README names',
     async ({ command, fields }) => {
-      const repo = command.startsWith('runner') ? '--repo git:project.git' : ''
+      const of = { runner: '--repo git:project.git', admin: '--repo gitlab:group/project' }
+      const repo = of[command.split(' ')[0] as keyof typeof of] ?? ''
       const once = command === 'worker' ? '--once' : ''
       const report = JSON.parse((await shell.run(`engram-scm-sync ${command} ${repo} ${once} --json`)).stdout)
       for (const field of fields.replace(' …', '').split(' ')) expect(report).toHaveProperty([field])
       if (!fields.endsWith('…')) expect(Object.keys(report)).toHaveLength(fields.split(' ').length)
     },
   )
-  test('of seven reports', () => expect(rows).toHaveLength(7))
+  test('of eight reports', () => expect(rows).toHaveLength(8))
 })

@@ -1,16 +1,23 @@
 import type pg from 'pg'
+import { cursorKvKey } from '../../src/core/domain/cursor.ts'
+import type { JobType, SourceKind } from '../../src/core/domain/repo.ts'
 import type { TestRepo } from './git-repo.ts'
 
-export interface Question {
+export interface LedgerQuestion {
   db: pg.Pool
-  repo: TestRepo
   repoId: number
-  /** Every commit the repository ever had, where commits may be gone from it. */
-  ever?: ReadonlySet<string>
+  /** Default git. */
+  kind?: SourceKind
   /** An operator edited the kv cursor, and no run has gone over it since. */
   edited?: boolean
   /** A job may be under way or wait to be taken up: only what must hold at every moment is asked. */
   unsettled?: boolean
+}
+
+export interface Question extends LedgerQuestion {
+  repo: TestRepo
+  /** Every commit the repository ever had, where commits may be gone from it. */
+  ever?: ReadonlySet<string>
 }
 
 /**
@@ -19,10 +26,19 @@ export interface Question {
  */
 export async function violations(q: Question): Promise<string[]> {
   const broken: string[] = []
-  const say = (wrong: boolean, rule: string, what: unknown = '') => {
+  const say: Say = (wrong, rule, what = '') => {
     if (wrong) broken.push(`${rule}${what === '' ? '' : `: ${JSON.stringify(what)}`}`)
   }
   await facts(q, say)
+  return [...broken, ...(await ledgerViolations(q))]
+}
+
+/** The same of the database against itself alone, whatever kind its repository is of. */
+export async function ledgerViolations(q: LedgerQuestion): Promise<string[]> {
+  const broken: string[] = []
+  const say: Say = (wrong, rule, what = '') => {
+    if (wrong) broken.push(`${rule}${what === '' ? '' : `: ${JSON.stringify(what)}`}`)
+  }
   await lineage(q, say)
   await cursors(q, say)
   await runs(q, say)
@@ -62,11 +78,16 @@ async function facts({ db, repo, repoId, ever, unsettled }: Question, say: Say) 
 }
 
 /** Rows and the ledger's account of them are written together: what a row names must have succeeded. */
-async function lineage({ db, repoId }: Question, say: Say) {
+async function lineage({ db, repoId }: LedgerQuestion, say: Say) {
   const orphans = await db.query(
     `select c.commit_sha, b.status_code, b.run_id is distinct from c.run_id as foreign_run
-       from scm.git_commits c left join ing_task_run_batch b on b.id = c.batch_id
-      where c.repo_id = $1 and (b.status_code is distinct from 'SUCCEEDED' or b.run_id <> c.run_id)`,
+       from (select commit_sha, run_id, batch_id from scm.git_commits where repo_id = $1
+             union all select 'revision ' || rev_num, run_id, batch_id from scm.svn_revisions where repo_id = $1
+             union all select 'mr ' || iid, run_id, batch_id from scm.mrs where repo_id = $1
+             union all select 'review event ' || source_event_id, run_id, batch_id from scm.review_events
+                        where repo_id = $1 and deleted_at is null) c
+       left join ing_task_run_batch b on b.id = c.batch_id
+      where b.status_code is distinct from 'SUCCEEDED' or b.run_id <> c.run_id`,
     [repoId],
   )
   say(orphans.rows.length > 0, 'a row names a batch that did not succeed', orphans.rows[0])
@@ -94,8 +115,11 @@ async function lineage({ db, repoId }: Question, say: Say) {
   say(!same, 'the events of the refs do not fold to scm.git_refs')
 }
 
-async function cursors({ db, repoId, edited, unsettled }: Question, say: Say) {
-  const provenance = `git:${repoId}`
+/** Of a revision its number, of a time its milliseconds. */
+const placeOf = (value: string) => (/^\d+$/.test(value) ? Number(value) : Date.parse(value))
+
+async function cursors({ db, repoId, kind = 'git', edited, unsettled }: LedgerQuestion, say: Say) {
+  const provenance = `${kind}:${repoId}`
   const events = await db.query(
     `select e.id, e.operation_code || ' ' || cursor_key || ' ' || namespace_key as ns, direction_code as direction, prev_value as prev,
             new_value as next, cursor_version as version, e.run_id, r.status_code as run, reason
@@ -113,7 +137,7 @@ async function cursors({ db, repoId, edited, unsettled }: Question, say: Say) {
     const at = folded.get(e.ns)
     say((at?.value ?? null) !== e.prev, 'forward events are no chain', e)
     say((at?.version ?? 0) + 1 !== e.version, 'cursor versions have a gap', e)
-    say(at !== undefined && Date.parse(e.next) <= Date.parse(at.value), 'a forward event goes back', e)
+    say(at !== undefined && placeOf(e.next) <= placeOf(at.value), 'a forward event goes back', e)
     folded.set(e.ns, { value: e.next, version: e.version })
   }
   const agree =
@@ -129,18 +153,20 @@ async function cursors({ db, repoId, edited, unsettled }: Question, say: Say) {
   say(backfills.rows.length > 0, 'a chunk that succeeded has not exactly one event', backfills.rows)
 
   if (edited || unsettled) return
-  const kv = await db.query(
-    `select value_json->>'watermark' as watermark from logbook.kv where namespace = 'scm.sync' and key = $1`,
-    [`git_cursor:${repoId}`],
-  )
-  const main = cursors.rows.find((c) => c.ns.startsWith('HARVEST'))
-  say(kv.rows[0]?.watermark !== main?.value, 'the kv watermark is not the cursor', {
-    kv: kv.rows[0],
-    main,
-  })
+  for (const job of ['commits', 'mrs', 'reviews'] satisfies JobType[]) {
+    const kv = await db.query(
+      `select value_json->>'watermark' as watermark from logbook.kv where namespace = 'scm.sync' and key = $1`,
+      [cursorKvKey(kind, job, repoId)],
+    )
+    const main = cursors.rows.find((c) => c.ns.startsWith(`HARVEST ${job} `))
+    say(kv.rows[0]?.watermark !== main?.value, 'the kv watermark is not the cursor', {
+      kv: kv.rows[0],
+      main,
+    })
+  }
 }
 
-async function runs({ db, repoId }: Question, say: Say) {
+async function runs({ db, repoId }: LedgerQuestion, say: Say) {
   const { rows } = await db.query(
     `select r.id, r.task_id as job, r.attempt_no as attempt, r.status_code as status, r.stats, coalesce(b.list, '[]') as batches
        from ing_task_run r
@@ -190,7 +216,7 @@ async function runs({ db, repoId }: Question, say: Say) {
   }
 }
 
-async function settled({ db, repoId }: Question, say: Say) {
+async function settled({ db, repoId, kind = 'git' }: LedgerQuestion, say: Say) {
   const open = await db.query(
     `select 'run ' || id || ' ' || status_code as what from ing_task_run where repo_id = $1 and status_code not in ('SUCCEEDED', 'FAILED', 'CANCELLED')
      union all select 'job ' || id || ' ' || status from ing_task where repo_id = $1
@@ -201,7 +227,7 @@ async function settled({ db, repoId }: Question, say: Say) {
         and not exists (select from ing_task t where t.plan_id = p.id and t.status = 'cancelled')
      union all select 'slice ' || s.id || ' ' || s.status_code from ing_plan_slice s join ing_task t on t.slice_id = s.id
         where t.repo_id = $1 and s.status_code <> case t.status when 'completed' then 'SUCCEEDED' else 'CANCELLED' end`,
-    [repoId, `git:${repoId}`],
+    [repoId, `${kind}:${repoId}`],
   )
   say(
     open.rows.length > 0,

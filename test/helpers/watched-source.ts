@@ -12,23 +12,28 @@ export function afterPages(scene: Scene, pages: number, act: () => unknown): { g
 }
 
 /** The real git source, with a look at every page before it is handed over: the look may throw, wait or change it. */
-export function watched(look: (page: Page, n: number) => unknown): { git: Source } {
-  const real = gitSource({ path: process.env.PATH ?? '', home: null })
+export function watched(look: Look): { git: Source } {
+  return { git: watchedSource(gitSource({ path: process.env.PATH ?? '', home: null }), look) }
+}
+
+type Look = (page: Page, n: number) => unknown
+
+/** The same of any source. */
+export function watchedSource(real: Source, look: Look): Source {
   return {
-    git: {
-      ...real,
-      open: async (access) => {
-        const reading = await real.open(access)
-        return {
-          pages: async function* (ask, resume) {
-            let n = 0
-            for await (const page of reading.pages(ask, resume)) {
-              await look(page, n++)
-              yield page
-            }
-          },
-        }
-      },
+    ...real,
+    open: async (access) => {
+      const reading = await real.open(access)
+      return {
+        ...reading,
+        pages: async function* (ask, resume) {
+          let n = 0
+          for await (const page of reading.pages(ask, resume)) {
+            await look(page, n++)
+            yield page
+          }
+        },
+      }
     },
   }
 }

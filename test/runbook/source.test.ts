@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { embeddedUrl, freshDatabase, servers, type TestDatabase } from '../helpers/database.ts'
+import { hasSvn, makeRepository, startServer } from '../helpers/svn.ts'
+import { grow } from '../helpers/svn-scene.ts'
 import { openShell, type Shell } from './command-line.ts'
 import { A, B, blocksOf, here, linesOf, sayIfAbsent, statementsIn } from './printed.ts'
 import { makeRows, type Rows, undone } from './rows.ts'
@@ -85,6 +87,20 @@ describe.skipIf(!here)('the runner chapter', () => {
       if (ours.includes('--json')) expect(JSON.parse(ended.stdout)).toMatchObject({ exit_code: 0 })
     },
   )
+
+  test.skipIf(!hasSvn)('works with a Subversion repository: the line with --start-rev', async () => {
+    const repo = makeRepository(await startServer(), 'repo')
+    grow(repo, 520)
+    const added = await shell.run(`engram-scm-sync repos add svn:${repo.url}`)
+    expect(added.code, added.stderr).toBe(0)
+    const found = lines.filter((line) => line.includes('--start-rev'))
+    expect(found).toHaveLength(1)
+    const ended = await shell.run(
+      `${(found[0] as string).replace('https://svn.example.com/repo', repo.url)} --json`,
+    )
+    expect(ended.code, ended.stderr).toBe(0)
+    expect(JSON.parse(ended.stdout)).toMatchObject({ total_chunks: 5, total_items_synced: 401, exit_code: 0 })
+  })
 
   test('our reports have every field of the printed ones, under the same name', async () => {
     const printed = blocksOf(chapter).filter((b) => b.language === 'json')

@@ -2,24 +2,28 @@ import { Flags } from '@oclif/core'
 import { previewBackfill } from '../../core/app/preview.ts'
 import { runBackfill } from '../../core/app/run-backfill.ts'
 import { SyncError } from '../../core/domain/errors.ts'
+import { MOST_REVISIONS } from '../../core/domain/mark.ts'
 import { parseRepoRef } from '../../core/domain/repo.ts'
 import { BaseCommand } from '../../shell/base-command.ts'
 import { dryRunFlag, jobFlag, lockWaitFlag, repoFlag } from '../../shell/runner-flags.ts'
 import { backfillText, previewBackfillText } from '../../shell/text/runner.ts'
 
 const MOST_HOURS = 24 * 366 * 100
-const MOST_REVISIONS = 2 ** 31 - 1 // Subversion counts in a signed 32-bit number
+
+const TIMES = ['last-hours', 'last-days', 'since', 'until']
 
 export default class RunnerBackfill extends BaseCommand {
-  static override summary = 'Read a window of history again, in chunks of four hours'
+  static override summary = 'Read a window of history again, in chunks of four hours or a hundred revisions'
   static override description = [
-    'Commits are taken by committed date in [since, until). A failed chunk does not stop the next; the same command',
-    'again runs what is missing. The cursor moves only with --update-watermark, and only when every chunk succeeded.',
+    'Commits are taken by committed date in [since, until), revisions by their number. A failed chunk does not stop the',
+    'next; the same command again runs what is missing. The cursor moves only with --update-watermark, and only when',
+    'every chunk succeeded.',
   ].join('\n')
   static override examples = [
     '<%= config.bin %> runner backfill --repo git:/srv/project.git --last-hours 24',
     '<%= config.bin %> runner backfill --repo git:1 --since 2025-01-01T00:00:00Z --until 2025-02-01T00:00:00Z --json',
     '<%= config.bin %> runner backfill --repo git:1 --last-days 7 --dry-run',
+    '<%= config.bin %> runner backfill --repo svn:https://svn.example.com/repo --start-rev 100 --end-rev 500',
   ]
   static override flags = {
     repo: repoFlag,
@@ -38,11 +42,17 @@ export default class RunnerBackfill extends BaseCommand {
     }),
     since: Flags.string({ summary: 'From this time on (ISO 8601; without a zone: UTC)', helpValue: 'TIME' }),
     until: Flags.string({ summary: 'Up to, not including, this time; now if not given', helpValue: 'TIME' }),
-    'start-rev': Flags.integer({ min: 1, max: MOST_REVISIONS, summary: 'First revision (Subversion)' }),
+    'start-rev': Flags.integer({
+      min: 1,
+      max: MOST_REVISIONS,
+      exclusive: TIMES,
+      summary: 'First revision (Subversion); 1 if only the last is given',
+    }),
     'end-rev': Flags.integer({
       min: 1,
       max: MOST_REVISIONS,
-      summary: 'Last revision, included (Subversion)',
+      exclusive: TIMES,
+      summary: 'Last revision, included (Subversion); the newest if only the first is given',
     }),
     'update-watermark': Flags.boolean({
       summary: 'Move the cursor to the end of the window if all chunks succeed',

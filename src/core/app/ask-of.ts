@@ -3,9 +3,9 @@ import { observedMax } from '../db/cursors.ts'
 import type { HeldJob } from '../db/jobs.ts'
 import { digestsSince } from '../db/mrs.ts'
 import { type HeadsKnown, headsKnown } from '../db/refs.ts'
-import { LOOKBACK_MS } from '../domain/cursor.ts'
-import { SyncError } from '../domain/errors.ts'
-import type { SourceKind } from '../domain/repo.ts'
+import { outOfLedger } from '../domain/ledger-window.ts'
+import { kindIn } from '../domain/repo.ts'
+import { isTime } from '../domain/window.ts'
 import type { Ask, CursorKind, Refetch, UpdatesAsk } from '../sources/source.ts'
 import type { Context } from './context.ts'
 import { sourceFor } from './find-repo.ts'
@@ -26,19 +26,22 @@ export async function asksOf(ctx: Context, jobs: Slice[]): Promise<Ask[]> {
 async function askFor(ctx: Context, job: Slice, heads: HeadsKnown | undefined): Promise<Ask> {
   const { window, refetch_since: spec } = job.spec
   switch (cursorOf(ctx, job)) {
-    case 'time':
-      return {
-        window: 'time',
-        of: job.jobType,
-        since: new Date(window.from as string),
-        until: new Date(window.to as string),
-      }
+    case 'window': {
+      const wanted = outOfLedger(window)
+      return isTime(wanted)
+        ? { window: 'time', of: job.jobType, ...wanted }
+        : { window: 'range', from: wanted.startRev, to: wanted.endRev }
+    }
     case 'heads':
       return { window: 'heads', ...(heads as HeadsKnown), refetch: refetchOf(spec) }
     case 'updates':
       return patiently(ctx.signal, () => updatesAsk(ctx, job, refetchOf(spec)))
     case 'revisions':
-      throw new SyncError('unsupported', 'revisions cannot be synced yet')
+      return {
+        window: 'revisions',
+        scanned: window.from === null ? null : Number(window.from),
+        again: spec === undefined || spec === null ? null : spec === 'beginning' ? 1 : Number(spec),
+      }
   }
 }
 
@@ -53,8 +56,8 @@ export function refetchOf(spec: string | null | undefined): Refetch {
 }
 
 /**
- * From where its runs have seen everything, and a little before: a transaction upstream may end after one that began
- * later. What is stored of that time already need not be read again, unless an operator asked for it.
+ * From where its runs have seen everything. What is stored of that time already need not be read again, unless an
+ * operator asked for it.
  */
 export async function updatesAsk(
   ctx: Context,
@@ -68,14 +71,13 @@ export async function updatesAsk(
     const since = refetch === 'beginning' ? null : refetch
     return { window: 'updates', of: jobType, since, position, known: new Map() }
   }
-  const since = position && new Date(position.getTime() - LOOKBACK_MS)
   const resumesAt = checkpoint && new Date(checkpoint.token.split('#')[0] as string)
-  const from = resumesAt ?? since
+  const from = resumesAt ?? position
   const known = from && (await digestsSince(ctx.db, repoId, jobType as 'mrs' | 'reviews', from))
-  return { window: 'updates', of: jobType, since, position, known: known ?? new Map() }
+  return { window: 'updates', of: jobType, since: position, position, known: known ?? new Map() }
 }
 
-function cursorOf(ctx: Context, { mode, provenance, jobType }: Slice): CursorKind | 'time' {
-  if (mode === 'backfill') return 'time'
-  return sourceFor(ctx, provenance.split(':')[0] as SourceKind).jobs[jobType] ?? 'heads'
+function cursorOf(ctx: Context, { mode, provenance, jobType }: Slice): CursorKind | 'window' {
+  if (mode === 'backfill') return 'window'
+  return sourceFor(ctx, kindIn(provenance)).jobs[jobType] ?? 'heads'
 }

@@ -1,6 +1,6 @@
 import type { JobMade } from '../contracts/scheduler.ts'
 import type { Db } from '../db/connect.ts'
-import { type CursorEdit, recordEdits } from '../db/cursors.ts'
+import { recordEvents } from '../db/cursors.ts'
 import { insertPlans, type NewPlan } from '../db/plans.ts'
 import { type PairRow, pausePairs } from '../db/schedule.ts'
 import type { CursorReading } from '../domain/cursor.ts'
@@ -9,7 +9,7 @@ import type { Candidate } from '../domain/places.ts'
 import { bucketPenalty, failureRate, limitedRate, type Pair } from '../domain/schedule.ts'
 import type { Context } from './context.ts'
 import { repairPlan } from './plan-backfill.ts'
-import { incrementalPlan, type PlanFor, triggerOf } from './plan-incremental.ts'
+import { editEvent, incrementalPlan, type PlanFor, triggerOf } from './plan-incremental.ts'
 
 /** A pair as it is judged, with what a plan for it needs. */
 export interface Found {
@@ -43,14 +43,14 @@ export async function enqueue(ctx: Context, tx: Db, chosen: Wanted[], scan: Scan
   )
   const made = new Map(inserted.map((row) => [row.planKey, row]))
 
-  const edits = asked.flatMap(({ wanted, plan }) =>
-    wanted.mode === 'incremental' ? editOf(wanted.found, plan, made.get(plan.planKey)) : [],
-  )
-  if (edits.length > 0) await recordEdits(tx, edits)
+  const edits = asked.flatMap(({ wanted: { mode, found }, plan }) => {
+    const planned = made.get(plan.planKey)
+    if (mode !== 'incremental' || !planned || !found.cursor.edit) return []
+    return [editEvent(plan, planned, found.cursor.edit, found.row.audited)]
+  })
+  if (edits.length > 0) await recordEvents(tx, edits)
   return asked.map(({ wanted, plan }) => shown(wanted, scan, made.get(plan.planKey)?.jobId ?? null))
 }
-
-type Made = Awaited<ReturnType<typeof insertPlans>>[number]
 
 function planFor(wanted: Wanted, scan: Scan): NewPlan {
   const { row, pair, cursor } = wanted.found
@@ -63,27 +63,6 @@ function planFor(wanted: Wanted, scan: Scan): NewPlan {
   return wanted.mode === 'backfill'
     ? repairPlan(row, pair.jobType, windowOf(wanted, scan.now), by)
     : incrementalPlan(row, pair.jobType, cursor, scan.now, by)
-}
-
-function editOf(found: Found, plan: NewPlan, made: Made | undefined): CursorEdit[] {
-  const { cursor, row } = found
-  if (!made?.jobId || !cursor.edit) return []
-  const { audited, auditedVersion } = row
-  return [
-    {
-      provenance: plan.provenance,
-      cursorKey: plan.cursorKey,
-      direction: cursor.edit.direction,
-      reason: cursor.edit.reason,
-      to: cursor.edit.value,
-      seen: audited === null ? null : { value: audited, version: auditedVersion ?? 0 },
-      windowFrom: plan.windowFrom,
-      windowTo: plan.windowTo,
-      scheduleInstanceId: made.scheduleInstanceId,
-      planId: made.planId,
-      exprHash: plan.exprProtoHash,
-    },
-  ]
 }
 
 /** A spent error budget is a pause with an end, not a repository that is never synced again. */

@@ -15,23 +15,31 @@ export function accessTo(
   signal: AbortSignal,
   learn: Access['learn'] = () => {},
 ): Access {
-  const { git, gitlab, worker } = ctx.config.scm
+  const { scm } = ctx.config
   return {
     locator: repo.locator,
     tenantId: repo.tenantId,
     settings: repo.settings,
     learn,
     budget: requestBudget(ctx, repo, signal),
-    tier: repo.kind === 'gitlab' ? gitlab.tier : git.tier,
-    pageSize: repo.kind === 'git' ? git.page_size : worker.batch_size,
+    tier: scm[repo.kind].tier,
+    pageSize: { git: scm.git.page_size, gitlab: scm.worker.batch_size, svn: scm.svn.batch_size }[repo.kind],
     cacheDir: ctx.cacheDir,
-    credentials:
-      git.credential_host && git.password
-        ? { host: git.credential_host, username: git.username ?? 'oauth2', password: git.password }
-        : null,
+    credentials: credentialsFor(repo, scm),
     signal,
     say: ctx.progress,
   }
+}
+
+/** Git's go to the one host that was named for them; those of svn to whatever host an operator registered. */
+function credentialsFor(repo: Repo, { git, svn }: Context['config']['scm']): Access['credentials'] {
+  if (repo.kind === 'svn')
+    return svn.username && svn.password
+      ? { host: repo.instanceKey, username: svn.username, password: svn.password }
+      : null
+  return git.credential_host && git.password
+    ? { host: git.credential_host, username: git.username ?? 'oauth2', password: git.password }
+    : null
 }
 
 /** Opens the source. What it learns of the repository is kept, also when it would not open or its reading broke off. */

@@ -2,8 +2,16 @@ import { transaction } from '../db/connect.ts'
 import { insertPlans, type NewPlan, type PlanRow, planByKey, unfinishedPlan } from '../db/plans.ts'
 import { SyncError } from '../domain/errors.ts'
 import { canonical, hashOf, type Json, localised, planKey, sha256, taskKey } from '../domain/ledger.ts'
-import { type JobType, provenanceOf, type Repo, spell, TIME_FIELDS } from '../domain/repo.ts'
-import { chunksOf, type TimeWindow, type WindowWish } from '../domain/window.ts'
+import { fieldOf, inLedger } from '../domain/ledger-window.ts'
+import { type JobType, provenanceOf, type Repo, spell } from '../domain/repo.ts'
+import {
+  chunksOf,
+  isTime,
+  revisionChunksOf,
+  type TimeWindow,
+  type Window,
+  type WindowWish,
+} from '../domain/window.ts'
 import { type Context, underLease } from './context.ts'
 import { type PlanFor, triggerOf } from './plan-incremental.ts'
 
@@ -11,7 +19,7 @@ export interface BackfillAsk {
   repo: Repo
   jobType: JobType
   wish: WindowWish
-  window: TimeWindow
+  window: Window
   updateWatermark: boolean
 }
 
@@ -43,14 +51,15 @@ export async function planBackfill(
 }
 
 /** The chunks of a window. One that is too long is refused before they are made: a century has 219,000. */
-export function backfillChunks(ctx: Context, window: TimeWindow): TimeWindow[] {
-  const {
-    chunk_hours: hours,
-    max_chunks_per_request: most,
-    max_total_window_seconds: longest,
-  } = ctx.config.scm.backfill
+export function backfillChunks(ctx: Context, window: Window): Window[] {
+  const { backfill } = ctx.config.scm
+  if (!isTime(window)) {
+    const size = backfill.chunk_revisions
+    refuseMany(ctx, (window.endRev - window.startRev + 1) / size)
+    return revisionChunksOf(window, size)
+  }
+  const longest = backfill.max_total_window_seconds
   const seconds = (window.until.getTime() - window.since.getTime()) / 1000
-  const chunks = Math.ceil(seconds / 3600 / hours)
   if (seconds > longest) {
     throw new SyncError(
       'usage',
@@ -60,25 +69,34 @@ export function backfillChunks(ctx: Context, window: TimeWindow): TimeWindow[] {
       },
     )
   }
-  if (chunks > most) {
-    throw new SyncError('usage', `the window makes ${chunks} chunks, more than the ${most} allowed`, {
+  refuseMany(ctx, seconds / 3600 / backfill.chunk_hours)
+  return chunksOf(window, backfill.chunk_hours)
+}
+
+function refuseMany(ctx: Context, chunks: number): void {
+  const most = ctx.config.scm.backfill.max_chunks_per_request
+  if (chunks <= most) return
+  throw new SyncError(
+    'usage',
+    `the window makes ${Math.ceil(chunks)} chunks, more than the ${most} allowed`,
+    {
       hint: 'ask for a shorter window, or raise scm.backfill.max_chunks_per_request',
-    })
-  }
-  return chunksOf(window, hours)
+    },
+  )
 }
 
 function backfillPlan(ctx: Context, ask: BackfillAsk): NewPlan {
-  const hours = ctx.config.scm.backfill.chunk_hours
+  const { chunk_hours: hours, chunk_revisions: revisions } = ctx.config.scm.backfill
+  const step = isTime(ask.window) ? { hours } : { revisions }
   return planOf(ask, BY_HAND, {
-    step: `${hours}h`,
+    step: isTime(ask.window) ? `${hours}h` : `${revisions}r`,
     chunks: backfillChunks(ctx, ask.window),
-    hours,
+    sliceParams: isTime(ask.window) ? { step_hours: hours } : { step_revisions: revisions },
     requestHash: hashOf({
       phase: 'backfill',
       ...prototypeOf(ask),
       window: wishOf(ask),
-      hours,
+      ...step,
       watermark: ask.updateWatermark,
     }),
   })
@@ -107,7 +125,7 @@ export function repairPlan(repo: Repo, jobType: JobType, window: TimeWindow, by:
   return planOf({ repo, jobType, window, updateWatermark: false }, by, {
     step: 'repair',
     chunks: [window],
-    hours: (window.until.getTime() - window.since.getTime()) / 3_600_000,
+    sliceParams: wholeHours(window),
     requestHash: repairRequest(jobType),
   })
 }
@@ -125,28 +143,33 @@ export function auditPlan(repo: Repo, jobType: JobType, windows: TimeWindow[], a
   return planOf({ repo, jobType, window, updateWatermark: false }, by, {
     step: `verify ${asked}`,
     chunks: windows,
-    hours: (window.until.getTime() - window.since.getTime()) / 3_600_000,
+    sliceParams: wholeHours(window),
     requestHash: hashOf({ phase: 'verify', resource: jobType, windows: windows.map(windowJson) }),
   })
 }
+
+const wholeHours = ({ since, until }: TimeWindow): Json => ({
+  step_hours: (until.getTime() - since.getTime()) / 3_600_000,
+})
 
 const windowJson = ({ since, until }: TimeWindow): Json => [since.toISOString(), until.toISOString()]
 
 function planOf(
   ask: Omit<BackfillAsk, 'wish'>,
   by: PlanFor,
-  request: { step: string; chunks: TimeWindow[]; hours: number; requestHash: string },
+  request: { step: string; chunks: Window[]; sliceParams: Json; requestHash: string },
 ): NewPlan {
-  const { repo, jobType, window } = ask
+  const { repo, jobType } = ask
   const provenance = provenanceOf(repo)
-  const [from, to] = [window.since.toISOString(), window.until.toISOString()]
+  const window = inLedger(ask.window)
+  const strategy = isTime(ask.window) ? 'TIME' : 'ID_RANGE'
   const proto: Json = prototypeOf(ask)
   const key = planKey({
     operation: 'BACKFILL',
     provenance,
     jobType,
-    from,
-    to,
+    from: window.from as string,
+    to: window.to as string,
     step: request.step,
     exprHash: hashOf(proto),
   })
@@ -159,16 +182,13 @@ function planOf(
     cursorKey: jobType,
     exprProto: proto,
     exprProtoHash: hashOf(proto),
-    windowSpec: timeWindow(from, to),
-    windowFrom: from,
-    windowTo: to,
-    strategy: 'TIME',
-    sliceParams: { step_hours: request.hours },
+    windowSpec: window,
+    strategy,
+    sliceParams: request.sliceParams,
     updateWatermark: ask.updateWatermark,
     slices: request.chunks.map((chunk, no) => {
-      const [since, until] = [chunk.since.toISOString(), chunk.until.toISOString()]
-      const spec: Json = { strategy: 'TIME', window: timeWindow(since, until) }
-      const expr = localised(proto, TIME_FIELDS[jobType], since, until)
+      const spec = { strategy, window: inLedger(chunk) }
+      const expr = localised(proto, fieldOf(spec.window, jobType), spec.window)
       const signature = sha256(canonical(spec))
       return {
         no,
@@ -202,7 +222,3 @@ const prototypeOf = ({ repo, jobType }: Pick<BackfillAsk, 'repo' | 'jobType'>) =
   repo: spell(repo),
   resource: jobType,
 })
-
-function timeWindow(from: string, to: string): Json {
-  return { from, to, boundary: { from: 'CLOSED', to: 'OPEN' }, timezone: 'UTC' }
-}

@@ -1,13 +1,23 @@
 import { type Db, databaseNow, transaction } from '../db/connect.ts'
-import { advanceCursor, auditedCursor, lockCursor, recordBackfill } from '../db/cursors.ts'
+import { type CursorEvent, lockCursor, recordEvents } from '../db/cursors.ts'
 import { cancelJob, newestIncremental } from '../db/jobs.ts'
 import { getKv } from '../db/kv.ts'
-import { insertPlans, type NewPlan, planByKey, type Trigger } from '../db/plans.ts'
-import { type CursorReading, cursorKvKey, readCursor, sameInstant, watermarkOf } from '../domain/cursor.ts'
+import { insertPlans, type NewPlan, type PlanMade, type Trigger } from '../db/plans.ts'
+import {
+  type AuditedCursor,
+  type CursorReading,
+  cursorKvKey,
+  type Edit,
+  kvMark,
+  readCursor,
+} from '../domain/cursor.ts'
 import { canonical, hashOf, type Json, localised, planKey, sha256, taskKey } from '../domain/ledger.ts'
-import { type JobType, provenanceOf, type Repo, spell, TIME_FIELDS } from '../domain/repo.ts'
+import { fieldOf, type LedgerWindow, revisionsAfter, timeSpan } from '../domain/ledger-window.ts'
+import { markTypeOf, parseMark, sameMark } from '../domain/mark.ts'
+import { type JobType, provenanceOf, type Repo, spell } from '../domain/repo.ts'
 import { type Context, underLease } from './context.ts'
 import { KV_CURSORS, mainLine } from './land-cursor.ts'
+import { refetchFor } from './rescan.ts'
 
 /**
  * The one incremental job of a (repo, job type) that a person's command should work on: the unfinished one if it
@@ -65,11 +75,12 @@ async function planIn(
   const ns = mainLine({ provenance: provenanceOf(repo), jobType })
   const audited = await lockCursor(tx, ns)
   const kv = await getKv(tx, KV_CURSORS, cursorKvKey(repo.kind, jobType, repo.repoId))
-  const cursor = readCursor(watermarkOf(kv, ctx.now()), audited)
+  const type = markTypeOf(repo.kind)
+  const cursor = readCursor(kvMark(type, kv, ctx.now()), audited)
 
   const newest = await newestIncremental(tx, repo.repoId, jobType)
   if (newest && !['completed', 'cancelled'].includes(newest.status)) {
-    const current = newest.status === 'running' || sameInstant(newest.from, cursor.watermark)
+    const current = newest.status === 'running' || sameMark(parseMark(type, newest.from), cursor.watermark)
     if (current) return { jobId: newest.jobId, resumed: true }
     await cancelJob(tx, newest.jobId, 'the cursor was set to another place')
   }
@@ -82,11 +93,17 @@ async function planIn(
     // Another process planned between our look and our insert; its job is the one.
     throw Object.assign(new Error('somebody else planned this sync at the same moment'), { code: '40001' })
   }
-  if (cursor.edit) await recordEdit(tx, plan, cursor.edit, ns)
+  if (cursor.edit) await recordEvents(tx, [editEvent(plan, made, cursor.edit, audited)])
   return { jobId: job.jobId, resumed: false }
 }
 
-/** The plan of one incremental sync: a single slice from the watermark to now. */
+/** From the watermark to now, or to wherever the revisions end. */
+export function incrementalWindow(repo: Repo, { watermark }: CursorReading, now: Date): LedgerWindow {
+  const from = watermark?.value ?? null
+  return markTypeOf(repo.kind) === 'TIME' ? timeSpan(from, now.toISOString()) : revisionsAfter(from)
+}
+
+/** The plan of one incremental sync: a single slice. */
 export function incrementalPlan(
   repo: Repo,
   jobType: JobType,
@@ -95,20 +112,18 @@ export function incrementalPlan(
   wanted: PlanFor = BY_HAND,
 ): NewPlan {
   const provenance = provenanceOf(repo)
-  const from = cursor.watermark
-  const to = now.toISOString()
   const proto: Json = { repo: spell(repo), resource: jobType }
-  const window: Json = { from, to, boundary: { from: 'CLOSED', to: 'OPEN' }, timezone: 'UTC' }
-  const spec: Json = { strategy: 'SINGLE', window, refetch_since: cursor.refetchSince }
+  const window = incrementalWindow(repo, cursor, now)
+  const spec: Json = { strategy: 'SINGLE', window, refetch_since: refetchFor(repo, cursor, now) }
   const protoHash = hashOf(proto)
-  const expr = localised(proto, TIME_FIELDS[jobType], from, to)
+  const expr = localised(proto, fieldOf(window, jobType), window)
   const exprHash = hashOf(expr)
   const key = planKey({
     operation: 'HARVEST',
     provenance,
     jobType,
-    from: from ?? '',
-    to,
+    from: window.from ?? '',
+    to: now.toISOString(),
     step: 'single',
     exprHash: protoHash,
   })
@@ -123,8 +138,6 @@ export function incrementalPlan(
     exprProto: proto,
     exprProtoHash: protoHash,
     windowSpec: window,
-    windowFrom: from,
-    windowTo: to,
     strategy: 'SINGLE',
     sliceParams: {},
     updateWatermark: true,
@@ -158,32 +171,25 @@ export function incrementalPlan(
 }
 
 /** Set back or deleted: a BACKFILL event, the audited cursor stays. Set ahead: a FORWARD event, and it follows. */
-async function recordEdit(
-  tx: Db,
+export function editEvent(
   plan: NewPlan,
-  edit: NonNullable<CursorReading['edit']>,
-  namespace: ReturnType<typeof mainLine>,
-) {
-  const audited = await auditedCursor(tx, namespace)
-  const planned = await planByKey(tx, plan.planKey)
+  made: PlanMade,
+  { direction, to, reason }: Edit,
+  seen: AuditedCursor | null,
+): CursorEvent {
   const move = {
-    namespace,
-    to: edit.value,
-    // Skipped by hand: the next read begins there.
-    observedMax: edit.direction === 'FORWARD' ? edit.value : null,
-    windowFrom: plan.windowFrom,
-    windowTo: plan.windowTo,
-    reason: edit.reason,
+    namespace: mainLine({ provenance: plan.provenance, jobType: plan.cursorKey }),
+    to,
+    window: plan.windowSpec,
+    reason,
     lineage: {
-      scheduleInstanceId: planned?.scheduleInstanceId ?? 0,
-      planId: planned?.planId ?? null,
-      sliceId: null,
-      taskId: null,
-      runId: null,
-      batchId: null,
+      scheduleInstanceId: made.scheduleInstanceId,
+      planId: made.planId,
       exprHash: plan.exprProtoHash,
     },
   }
-  if (edit.direction === 'FORWARD') await advanceCursor(tx, move)
-  else await recordBackfill(tx, { ...move, from: audited?.value ?? null })
+  return direction === 'FORWARD'
+    ? // Skipped by hand: the next read begins there.
+      { ...move, direction, seen, observedMax: to.value }
+    : { ...move, direction, from: seen?.value ?? null, observedMax: null }
 }

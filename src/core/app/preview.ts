@@ -3,16 +3,20 @@ import { databaseNow } from '../db/connect.ts'
 import { auditedCursor } from '../db/cursors.ts'
 import { newestIncremental } from '../db/jobs.ts'
 import { getKv } from '../db/kv.ts'
-import { cursorKvKey, readCursor, watermarkOf } from '../domain/cursor.ts'
+import { cursorKvKey, kvMark, readCursor } from '../domain/cursor.ts'
+import { inLedger, type LedgerWindow } from '../domain/ledger-window.ts'
+import { markTypeOf } from '../domain/mark.ts'
 import { type JobType, provenanceOf, type Repo } from '../domain/repo.ts'
-import { windowWished } from '../domain/window.ts'
 import type { Survey } from '../sources/source.ts'
 import { asksOf } from './ask-of.ts'
+import { askedWindow, boundsOf } from './asked-window.ts'
 import type { Context } from './context.ts'
 import { findRepo, sourceFor } from './find-repo.ts'
 import { KV_CURSORS, mainLine } from './land-cursor.ts'
 import { accessTo, requireSyncable } from './open-source.ts'
 import { backfillChunks } from './plan-backfill.ts'
+import { incrementalWindow } from './plan-incremental.ts'
+import { refetchFor } from './rescan.ts'
 import type { BackfillAsk } from './run-backfill.ts'
 import type { IncrementalAsk } from './run-incremental.ts'
 
@@ -22,14 +26,14 @@ export async function previewIncremental(ctx: Context, ask: IncrementalAsk): Pro
   requireSyncable(ctx, repo, ask.job)
   const kv = await getKv(ctx.db, KV_CURSORS, cursorKvKey(repo.kind, ask.job, repo.repoId))
   const cursor = readCursor(
-    watermarkOf(kv, ctx.now()),
+    kvMark(markTypeOf(repo.kind), kv, ctx.now()),
     await auditedCursor(ctx.db, mainLine({ provenance: provenanceOf(repo), jobType: ask.job })),
   )
   const unfinished = await newestIncremental(ctx.db, repo.repoId, ask.job)
-  const to = (await databaseNow(ctx.db)).toISOString()
-  const [survey] = await surveyed(ctx, repo, ask.job, [
-    { window: { from: cursor.watermark, to }, refetch: cursor.refetchSince },
-  ])
+  const now = await databaseNow(ctx.db)
+  const refetch = refetchFor(repo, cursor, now)
+  const window = incrementalWindow(repo, cursor, now)
+  const [survey] = await surveyed(ctx, repo, ask.job, [{ window, refetch }])
   const { pageSize } = accessTo(ctx, repo, ctx.signal)
   return {
     phase: 'incremental',
@@ -37,8 +41,8 @@ export async function previewIncremental(ctx: Context, ask: IncrementalAsk): Pro
     job: ask.job,
     status: 'success',
     dry_run: true,
-    since: cursor.watermark,
-    refetch_since: cursor.refetchSince,
+    since: window.from,
+    refetch_since: refetch,
     resumes_job:
       unfinished && !['completed', 'cancelled'].includes(unfinished.status) ? unfinished.jobId : null,
     items_found: survey?.items ?? null,
@@ -52,10 +56,8 @@ export async function previewIncremental(ctx: Context, ask: IncrementalAsk): Pro
 export async function previewBackfill(ctx: Context, ask: BackfillAsk): Promise<BackfillPreview> {
   const repo = await findRepo(ctx, ask.repo)
   requireSyncable(ctx, repo, ask.job)
-  const window = windowWished(
-    ask.wish,
-    await databaseNow(ctx.db),
-    ctx.config.scm.backfill.repair_window_hours,
+  const { window } = await askedWindow(ctx, repo, ask, () =>
+    sourceFor(ctx, repo.kind).open(accessTo(ctx, repo, ctx.signal)),
   )
   const chunks = backfillChunks(ctx, window)
 
@@ -63,10 +65,7 @@ export async function previewBackfill(ctx: Context, ask: BackfillAsk): Promise<B
     ctx,
     repo,
     ask.job,
-    chunks.map((c) => ({
-      window: { from: c.since.toISOString(), to: c.until.toISOString() },
-      refetch: null,
-    })),
+    chunks.map((chunk) => ({ window: inLedger(chunk), refetch: null })),
     'backfill',
   )
   return {
@@ -75,13 +74,11 @@ export async function previewBackfill(ctx: Context, ask: BackfillAsk): Promise<B
     job: ask.job,
     status: 'success',
     dry_run: true,
-    since: window.since.toISOString(),
-    until: window.until.toISOString(),
+    ...boundsOf(inLedger(window)),
     total_chunks: chunks.length,
     chunks: chunks.map((c, i) => ({
       chunk_index: i,
-      since: c.since.toISOString(),
-      until: c.until.toISOString(),
+      ...boundsOf(inLedger(c)),
       items_found: surveys[i]?.items ?? null,
     })),
     update_watermark: ask.updateWatermark,
@@ -95,7 +92,7 @@ async function surveyed(
   ctx: Context,
   repo: Repo,
   jobType: JobType,
-  slices: { window: { from: string | null; to: string }; refetch: string | null }[],
+  slices: { window: LedgerWindow; refetch: string | null }[],
   mode: 'incremental' | 'backfill' = 'incremental',
 ): Promise<Survey[]> {
   const asks = await asksOf(

@@ -1,8 +1,9 @@
 import type { BreakerScope, BreakerShown, LagShown, StatusReport } from '../contracts/status.ts'
 import * as figures from '../db/figures.ts'
 import * as status from '../db/status.ts'
-import { watermarkOf } from '../domain/cursor.ts'
-import { maskUserinfo } from '../domain/repo.ts'
+import { kvMark } from '../domain/cursor.ts'
+import { markTypeOf } from '../domain/mark.ts'
+import { maskUserinfo, type SourceKind } from '../domain/repo.ts'
 import type { Context } from './context.ts'
 import { kindsOf, readFigures } from './read-figures.ts'
 
@@ -73,7 +74,7 @@ export async function readStatus(ctx: Context): Promise<StatusReport> {
     cursors: cursors.map((c) => ({
       key: c.key,
       repo: c.repo === null ? null : maskUserinfo(c.repo),
-      watermark: watermarkOf(c.value, ctx.now()),
+      watermark: kvMark(markTypeOf(kindOfKey(c.key)), c.value, ctx.now())?.value ?? null,
       age_seconds: c.age_seconds,
     })),
     top_lag_repos: lags.slice(0, TOP_LAG).map((lag) => lagShown(lag, lastRuns)),
@@ -96,6 +97,9 @@ export async function readStatus(ctx: Context): Promise<StatusReport> {
     exit_code: 0,
   }
 }
+
+/** Of `svn_cursor:7`: the kind its repository has. */
+const kindOfKey = (key: string) => key.slice(0, key.indexOf('_')) as SourceKind
 
 function dimensionOf(u: figures.Unfinished) {
   return { instance_key: u.instance, tenant_id: u.tenant, job_type: u.jobType }

@@ -1,12 +1,12 @@
 import type { BackfillReport, ChunkResult } from '../contracts/backfill.ts'
-import { databaseNow } from '../db/connect.ts'
 import { type PlanRow, type SliceRow, sliceStatus, slicesOf } from '../db/plans.ts'
 import { SyncError } from '../domain/errors.ts'
 import { exitCodeOf, sumOf } from '../domain/outcome.ts'
 import type { JobType, Repo } from '../domain/repo.ts'
-import { type WindowWish, windowWished } from '../domain/window.ts'
+import type { WindowWish } from '../domain/window.ts'
 import type { Reading } from '../sources/source.ts'
 import { askOf } from './ask-of.ts'
+import { askedWindow, boundsOf } from './asked-window.ts'
 import type { Context } from './context.ts'
 import { findRepo } from './find-repo.ts'
 import { holdJob } from './hold-job.ts'
@@ -33,12 +33,7 @@ export async function runBackfill(ctx: Context, ask: BackfillAsk): Promise<Backf
   const startedAt = ctx.now()
   const repo = await findRepo(ctx, ask.repo)
   requireSyncable(ctx, repo, ask.job)
-  const window = windowWished(
-    ask.wish,
-    await databaseNow(ctx.db),
-    ctx.config.scm.backfill.repair_window_hours,
-  )
-
+  const { window, reading } = await askedWindow(ctx, repo, ask, () => openSource(ctx, repo, ctx.signal))
   const { plan, resumed } = await planBackfill(ctx, {
     repo,
     jobType: ask.job,
@@ -46,7 +41,7 @@ export async function runBackfill(ctx: Context, ask: BackfillAsk): Promise<Backf
     window,
     updateWatermark: ask.updateWatermark,
   })
-  const chunks = await workOff(ctx, repo, ask, plan)
+  const chunks = await workOff(ctx, repo, ask, plan, reading)
   const status = sumOf(chunks.map((c) => c.status))
   const watermark = await moveMainLine(ctx, repo, ask, plan, status)
 
@@ -68,12 +63,18 @@ export async function runBackfill(ctx: Context, ask: BackfillAsk): Promise<Backf
 }
 
 /** Only what is missing; when nothing is, a person who asks again gets every chunk run once more. */
-async function workOff(ctx: Context, repo: Repo, ask: BackfillAsk, plan: PlanRow): Promise<ChunkResult[]> {
+async function workOff(
+  ctx: Context,
+  repo: Repo,
+  ask: BackfillAsk,
+  plan: PlanRow,
+  opened: Reading | null,
+): Promise<ChunkResult[]> {
   const slices = await slicesOf(ctx.db, plan.planId)
   const again = slices.every((s) => s.statusCode === 'SUCCEEDED')
   // The upstream is opened once for all chunks. When that fails the others are not tried: a server that is down, or
   // says no, need not hear it two thousand times.
-  let reading: Promise<Reading> | null = null
+  let reading: Promise<Reading> | null = opened && Promise.resolve(opened)
   let refused: SyncError | null = null
   const open = (signal: AbortSignal) => {
     reading ??= openSource(ctx, repo, ctx.signal)
@@ -123,9 +124,8 @@ async function workChunk(
     synced_count: 0,
     skipped_count: 0,
     failed_count: 0,
-    window_type: 'time',
-    since: slice.spec.window.from as string,
-    until: slice.spec.window.to as string,
+    window_type: slice.spec.window.timezone ? 'time' : 'revision',
+    ...boundsOf(slice.spec.window),
     error: null,
   }
   if (slice.statusCode === 'SUCCEEDED' && !chunk.again) return result
@@ -135,7 +135,7 @@ async function workChunk(
     return {
       ...result,
       status: 'failed',
-      error: 'its job was deleted by hand; ask for a window that differs, by a minute say',
+      error: 'its job was deleted by hand; ask for a window that differs a little',
     }
 
   try {

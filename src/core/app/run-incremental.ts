@@ -23,7 +23,7 @@ export interface IncrementalAsk {
  */
 export async function runIncremental(ctx: Context, ask: IncrementalAsk): Promise<IncrementalReport> {
   const startedAt = ctx.now()
-  const repo = await findRepo(ctx, ask.repo)
+  let repo = await findRepo(ctx, ask.repo)
   requireSyncable(ctx, repo, ask.job)
 
   const holder = makeHolder(ctx)
@@ -37,6 +37,7 @@ export async function runIncremental(ctx: Context, ask: IncrementalAsk): Promise
     // What was interrupted ends where upstream stood then, and what another process finished was not ours: once more.
     if (report && (!planned.resumed || report.status === 'failed')) break
     resumed ||= report !== null
+    repo = await findRepo(ctx, ask.repo) // what was learnt of it meanwhile decides what is planned
   }
 
   const status = report.error?.kind === 'cancelled' ? 'cancelled' : report.status

@@ -10,6 +10,7 @@ import { statsOf, type Tally, tallied, type Usage } from '../domain/tally.ts'
 import type { Context } from './context.ts'
 import { landCursor } from './land-cursor.ts'
 import { type ReadyPage, storeFacts } from './ready-page.ts'
+import { keepRescanned } from './rescan.ts'
 
 /** Where a page comes in its run: the token before it, the batch opened for it, what was done until then. */
 export interface PagePlace {
@@ -86,13 +87,15 @@ async function endRun(
     await markUnreachable(tx, held.repoId, landing.heads.unreachable)
     await moveHeads(tx, held, landing.heads.refs, landing.heads.moves)
   }
-  const cursorAfter = await landCursor(ctx, tx, held, observedMax(landing, tally))
+  const cursorAfter = await landCursor(ctx, tx, held, landing ?? null, observedMax(landing, tally))
+  await keepRescanned(tx, held, landing ?? null, ctx.now())
   const ended = await completeJobs(tx, [{ held, stats: statsOf(tally, usage), cursorAfter }])
   if (!ended.has(held.jobId)) throw new Rollback('lease lost')
 }
 
-/** The newest thing seen, by the upstream's clock; for updates that is where the next read begins. */
+/** The newest thing seen, by the upstream's clock or number; for updates that is where the next read begins. */
 function observedMax(landing: ReadyPage['page']['landing'], { newestTs }: Tally): string | null {
+  if (landing?.scanned != null) return String(landing.scanned)
   const newest = landing?.position ?? (newestTs === null ? null : new Date(newestTs * 1000))
   return newest?.toISOString() ?? null
 }

@@ -5,7 +5,7 @@ import { rollUpPlans } from '../db/plans.ts'
 import { backoffSeconds } from '../domain/backoff.ts'
 import { cursorKvKey } from '../domain/cursor.ts'
 import { SyncError } from '../domain/errors.ts'
-import type { Repo, SourceKind } from '../domain/repo.ts'
+import { kindIn, type Repo } from '../domain/repo.ts'
 import { emptyTally, statsOf, type Tally, type Usage } from '../domain/tally.ts'
 import type { Ask, Reading } from '../sources/source.ts'
 import { type Context, underLease } from './context.ts'
@@ -67,7 +67,7 @@ export async function syncJob(
         before = ''
       }
       lease.signal.throwIfAborted()
-      if (resume === null && tally.pages === 0 && foundNothing(held, ready)) {
+      if (resume === null && tally.pages === 0 && foundNothing(held, ask, ready)) {
         await endPoll(holder, held, usage())
         break
       }
@@ -98,26 +98,39 @@ export async function syncJob(
  * An incremental sync from a cursor that stands, nothing to read again, no new commit and no ref that moved: there is no
  * page to store and no cursor to move. Of ten thousand polls nearly all are this, so they leave a run and no more.
  */
-function foundNothing({ mode, spec }: HeldJob, { page: { landing }, counts }: ReadyPage): boolean {
+function foundNothing(
+  { mode, spec }: HeldJob,
+  ask: Ask,
+  { page: { landing }, counts, payload }: ReadyPage,
+): boolean {
+  // All of it may be known, and yet be newer than where the next listing would begin.
+  const seenSince = ask.window === 'updates' ? (ask.position?.getTime() ?? 0) : 0
+
   return (
     mode !== 'backfill' &&
     spec.window.from !== null &&
     !spec.refetch_since &&
     counts.scanned === 0 &&
+    // A review whose last note was deleted has no events, and that is news.
+    payload.reviews === null &&
     !!landing &&
-    !(landing.heads && landing.heads.moves.length + landing.heads.unreachable.length > 0)
+    !(landing.heads && landing.heads.moves.length + landing.heads.unreachable.length > 0) &&
+    (landing.position == null || landing.position.getTime() <= seenSince) &&
+    // Of revisions that nobody may see, or that are about other folders, the cursor still says that they were looked at.
+    (landing.scanned == null || String(landing.scanned) === spec.window.from)
   )
 }
 
 const RECORDS = { commits: 'commits', mrs: 'merge requests', reviews: 'merge requests reviewed' }
 
-function progressOf({ jobType }: HeldJob, { done, total }: ReadyPage['page']): string {
+function progressOf({ jobType, provenance }: HeldJob, { done, total }: ReadyPage['page']): string {
   const of = total === null ? '' : ` of ${total.toLocaleString('en')}`
-  return `${done.toLocaleString('en')}${of} ${RECORDS[jobType]}`
+  const records = kindIn(provenance) === 'svn' ? 'revisions' : RECORDS[jobType]
+  return `${done.toLocaleString('en')}${of} ${records}`
 }
 
 async function endPoll(holder: Holder, held: HeldJob, usage: Usage | null): Promise<void> {
-  const kvKey = cursorKvKey(held.provenance.split(':')[0] as SourceKind, held.jobType, held.repoId)
+  const kvKey = cursorKvKey(kindIn(held.provenance), held.jobType, held.repoId)
   const mine = await holder.endPoll({ held, stats: statsOf(emptyTally(), usage), cursorAfter: null, kvKey })
   if (!mine) throw new SyncError('lease_lost', `job ${held.jobId} is no longer ours: not ended`)
 }

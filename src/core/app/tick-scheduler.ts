@@ -2,8 +2,9 @@ import type { SchedulerReport, SkippedJob } from '../contracts/scheduler.ts'
 import { type Db, transaction } from '../db/connect.ts'
 import { lead, leads, resign } from '../db/leaders.ts'
 import { type PairRow, pairsToJudge, type QueueNow, queueNow, withoutJit } from '../db/schedule.ts'
-import { cursorKvKey, readCursor, watermarkOf } from '../domain/cursor.ts'
+import { cursorKvKey, kvMark, readCursor } from '../domain/cursor.ts'
 import { SyncError } from '../domain/errors.ts'
+import { markTypeOf } from '../domain/mark.ts'
 import { type Limits, type Selection, select } from '../domain/places.ts'
 import type { SourceKind } from '../domain/repo.ts'
 import { judge, type Pair, type Policy, repairOf } from '../domain/schedule.ts'
@@ -125,17 +126,13 @@ function restShown(ctx: Context, pair: Pair): SkippedJob {
 }
 
 function readPair(row: PairRow, now: Date): Found {
-  const audited =
-    row.audited === null
-      ? null
-      : { value: row.audited, instant: row.auditedInstant, version: row.auditedVersion ?? 0 }
-  const cursor = readCursor(watermarkOf(row.cursor, now), audited)
+  const cursor = readCursor(kvMark(markTypeOf(row.kind), row.cursor, now), row.audited)
   const pair: Pair = {
     repoId: row.repoId,
     jobType: row.jobType,
     instanceKey: row.instanceKey,
     tenantId: row.tenantId,
-    cursorAge: audited === null && cursor.watermark === null ? null : row.kvAge,
+    cursorAge: row.audited === null && cursor.watermark === null ? null : row.kvAge,
     edited: cursor.edit !== null,
     active: row.active,
     pauseLeft: row.pauseLeft,

@@ -2,7 +2,9 @@ import { transaction } from '../db/connect.ts'
 import { advanceCursor, lockCursor } from '../db/cursors.ts'
 import { getKv, swapKv } from '../db/kv.ts'
 import { type PlanRow, planIsComplete, remarkPlan } from '../db/plans.ts'
-import { cursorKvKey, watermarkOf } from '../domain/cursor.ts'
+import { cursorKvKey, kvMark, kvValueOf } from '../domain/cursor.ts'
+import { marksAround, outOfLedger } from '../domain/ledger-window.ts'
+import { markTypeOf, originOf } from '../domain/mark.ts'
 import { type JobType, provenanceOf, type Repo } from '../domain/repo.ts'
 import { type Context, underLease } from './context.ts'
 import { KV_CURSORS, mainLine } from './land-cursor.ts'
@@ -30,44 +32,34 @@ export async function updateWatermark(
     const seen = await lockCursor(tx, namespace)
     const kvKey = cursorKvKey(repo.kind, jobType, repo.repoId)
     const kv = await getKv(tx, KV_CURSORS, kvKey)
-    const before = watermarkOf(kv, ctx.now())
-    const to = (plan.windowTo as Date).toISOString()
-    const from = (plan.windowFrom as Date).toISOString()
+    const mark = kvMark(markTypeOf(repo.kind), kv, ctx.now())
+    const before = mark?.value ?? null
+    const { before: start, after: to } = marksAround(outOfLedger(plan.window))
     if (!(await planIsComplete(tx, plan.planId))) return { updated: false, before, after: before }
 
-    const moved = await advanceCursor(tx, {
+    const moved = await advanceCursor(tx, seen, {
       namespace,
       to,
       observedMax: null,
-      windowFrom: from,
-      windowTo: to,
+      window: plan.window,
       reason: 'backfill',
       lineage: {
         scheduleInstanceId: plan.scheduleInstanceId,
         planId: plan.planId,
-        sliceId: null,
-        taskId: null,
-        runId: null,
-        batchId: null,
-        exprHash: null,
       },
     })
-    if (!moved && done !== null && seen?.value === to) return done
-    if (!moved || (before !== null && Date.parse(before) >= Date.parse(to)))
-      return { updated: false, before, after: before }
+    if (!moved && done !== null && seen?.value === to.value) return done
+    if (!moved || (mark !== null && mark.at >= to.at)) return { updated: false, before, after: before }
 
-    if (!seen?.instant || seen.instant < (plan.windowFrom as Date)) {
+    if ((seen ?? originOf(to.type)).at < start.at) {
       await remarkPlan(tx, plan.planId, {
-        gap: { from: seen?.value ?? null, to: from },
+        gap: { from: seen?.value ?? null, to: start.value },
         note: 'watermark moved past history that was not read',
       })
     }
-    const swapped = await swapKv(tx, KV_CURSORS, kvKey, kv, {
-      watermark: to,
-      run_id: `plan ${plan.planId}`,
-      updated_at: ctx.now().toISOString(),
-    })
-    done = { updated: true, before, after: swapped ? to : before }
+    const value = kvValueOf(to, { runId: `plan ${plan.planId}`, now: ctx.now(), isBehind: false })
+    const swapped = await swapKv(tx, KV_CURSORS, kvKey, kv, value)
+    done = { updated: true, before, after: swapped ? to.value : before }
     return done
   })
 }

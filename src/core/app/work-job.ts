@@ -1,8 +1,9 @@
 import type { ClaimedJob } from '../db/claim.ts'
 import { transaction } from '../db/connect.ts'
 import { cancelJob, failJob, type HeldJob } from '../db/jobs.ts'
-import { readCursor, sameInstant, watermarkOf } from '../domain/cursor.ts'
+import { kvMark } from '../domain/cursor.ts'
 import { SyncError } from '../domain/errors.ts'
+import { markTypeOf, parseMark, sameMark } from '../domain/mark.ts'
 import { type Repo, spell } from '../domain/repo.ts'
 import type { Ask } from '../sources/source.ts'
 import { type Context, underLease } from './context.ts'
@@ -35,7 +36,7 @@ export async function workJob(
       return { outcome: 'cancelled', synced: 0, error: null }
     }
     requireSyncable(ctx, repo, held.jobType)
-    if (held.mode !== 'backfill' && isStale(ctx, held)) {
+    if (held.mode !== 'backfill' && isStale(ctx, held, repo)) {
       await putAway(ctx, held, 'the cursor was set to another place', repo)
       return { outcome: 'cancelled', synced: 0, error: null }
     }
@@ -59,9 +60,9 @@ export async function workJob(
 }
 
 /** True when an operator has moved the cursor since the job was planned: it would read from a place nobody means now. */
-function isStale(ctx: Context, held: ClaimedJob): boolean {
-  const { watermark } = readCursor(watermarkOf(held.kvCursor, ctx.now()), null)
-  return !sameInstant(held.spec.window.from, watermark)
+function isStale(ctx: Context, held: ClaimedJob, repo: Repo): boolean {
+  const type = markTypeOf(repo.kind)
+  return !sameMark(parseMark(type, held.spec.window.from), kvMark(type, held.kvCursor, ctx.now()))
 }
 
 /** running → cancelled, and with `replan` the sync that is wanted instead, in one transaction. */

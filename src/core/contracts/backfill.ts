@@ -1,13 +1,19 @@
-export interface ChunkResult {
+/** `since` and `until` of a time window; the two revisions, both included, of the other kind. */
+export interface Bounds {
+  since?: string
+  until?: string
+  start_rev?: number
+  end_rev?: number
+}
+
+export interface ChunkResult extends Bounds {
   chunk_index: number
   chunk_total: number
   status: 'success' | 'failed' | 'cancelled'
   synced_count: number
   skipped_count: number
   failed_count: number
-  window_type: 'time'
-  since: string
-  until: string
+  window_type: 'time' | 'revision'
   error: string | null
 }
 

@@ -172,7 +172,6 @@ const backfill = group('Runner: backfill', {
     min: 1,
     max: 1_000_000,
     unit: 'revisions',
-    planned: true,
     about: 'Length of one revision chunk; 100 revisions come back from a slow server well within a lease.',
   }),
   max_total_window_seconds: int({
@@ -407,7 +406,7 @@ const worker = group('Worker', {
     unit: 'records',
     env: 'SCM_WORKER_BATCH_SIZE',
     about:
-      'Records of GitLab and SVN stored in one transaction; how many are asked for at a time does not depend on it.',
+      'Records of GitLab stored in one transaction; how many are asked for at a time does not depend on it.',
   }),
   instance_allowlist: list({
     default: [],
@@ -874,54 +873,58 @@ const http = group('HTTP', {
   }),
 })
 
-const svn = group(
-  'SVN',
-  {
-    username: text({
-      default: null,
-      env: 'SVN_USERNAME',
-      ...PASSWORD,
-      example: 'svn_user',
-      about: 'Who svn logs in as; without it, anonymously.',
-    }),
-    password: secret({
-      env: 'SVN_PASSWORD',
-      from_env: 'password_env',
-      from_file: 'password_file',
-      ...PASSWORD,
-      about: 'Password, handed to svn through stdin and never as an argument.',
-    }),
-    password_env: text({
-      default: null,
-      ...ENV_NAME,
-      example: 'SVN_PROD_PASSWORD',
-      about: 'Environment variable that holds the password.',
-    }),
-    password_file: path({
-      example: '/run/secrets/svn-password',
-      about: 'File that holds the password, so that it stands in no environment.',
-    }),
-    batch_size: int({
-      default: 100,
-      min: 1,
-      max: 100_000,
-      unit: 'revisions',
-      about: 'Revisions asked for at a time; grows and shrinks with their size.',
-    }),
-    trust_server_cert: bool({
-      default: false,
-      about: 'Accepts a certificate nobody vouches for; off, as it opens the door to anyone between.',
-    }),
-    command_timeout: int({
-      default: 120,
-      min: 1,
-      max: DAY,
-      unit: 'seconds',
-      about: 'Longest one svn command may take; below half a lease.',
-    }),
-  },
-  { planned: true },
-)
+const svn = group('SVN', {
+  tier: choice({
+    of: ['paths', 'numstat', 'patch'],
+    default: 'paths',
+    env: 'SCM_SVN_TIER',
+    about:
+      'How much of a revision is read; paths come with the log, numstat and patch cost the server a diff each.',
+  }),
+  username: text({
+    default: null,
+    env: 'SVN_USERNAME',
+    ...PASSWORD,
+    example: 'svn_user',
+    about: 'Who svn logs in as; without it, anonymously.',
+  }),
+  password: secret({
+    env: 'SVN_PASSWORD',
+    from_env: 'password_env',
+    from_file: 'password_file',
+    ...PASSWORD,
+    about: 'Password, handed to svn through stdin and never as an argument.',
+  }),
+  password_env: text({
+    default: null,
+    ...ENV_NAME,
+    example: 'SVN_PROD_PASSWORD',
+    about: 'Environment variable that holds the password.',
+  }),
+  password_file: path({
+    example: '/run/secrets/svn-password',
+    about: 'File that holds the password, so that it stands in no environment.',
+  }),
+  batch_size: int({
+    default: 100,
+    min: 1,
+    max: 100_000,
+    unit: 'revisions',
+    about:
+      'Revisions stored in one transaction; how many are asked for at a time adapts to how fast they come.',
+  }),
+  trust_server_cert: bool({
+    default: false,
+    about: 'Accepts a certificate of an unknown authority; off, as it opens the door to anyone between.',
+  }),
+  command_timeout: int({
+    default: 120,
+    min: 1,
+    max: DAY,
+    unit: 'seconds',
+    about: 'Longest one svn command may take; below half a lease.',
+  }),
+})
 
 const bulk = group('Bulk thresholds (a commit above one counts as bulk)', {
   svn_changed_paths: int({
@@ -929,7 +932,6 @@ const bulk = group('Bulk thresholds (a commit above one counts as bulk)', {
     min: 0,
     max: 1_000_000_000,
     unit: 'paths',
-    planned: true,
     about: 'Changed paths of an SVN revision; more is a branch or an import.',
   }),
   git_total_changes: int({

@@ -1,3 +1,5 @@
+import type { Bounds } from './backfill.ts'
+
 /** What `--dry-run --json` prints: the plan, with what the upstream really holds. null = only reading could tell. */
 export interface IncrementalPreview {
   phase: 'incremental'
@@ -16,16 +18,14 @@ export interface IncrementalPreview {
   exit_code: 0
 }
 
-export interface BackfillPreview {
+export interface BackfillPreview extends Bounds {
   phase: 'backfill'
   repo: string
   job: string
   status: 'success'
   dry_run: true
-  since: string
-  until: string
   total_chunks: number
-  chunks: { chunk_index: number; since: string; until: string; items_found: number | null }[]
+  chunks: (Bounds & { chunk_index: number; items_found: number | null })[]
   update_watermark: boolean
   message: string | null
   exit_code: 0

@@ -30,8 +30,17 @@ export interface StatusReport {
   cursors: { key: string; repo: string | null; watermark: string | null; age_seconds: number | null }[]
   top_lag_repos: LagShown[]
   /** At most 20, those furthest behind first. */
-  facts: { repo_id: number; repo: string; commits: number; unreachable: number; refs: number }[]
-  /** Where the counting of one repository's commits ends: that many stands for "at least that many". */
+  facts: {
+    repo_id: number
+    repo: string
+    commits: number
+    unreachable: number
+    refs: number
+    merge_requests: number
+    review_events: number
+    revisions: number
+  }[]
+  /** Where the counting of one repository's rows of a kind ends: that many stands for "at least that many". */
   facts_counted_to: number
   circuit_breakers: {
     by_scope: Record<string, BreakerScope>

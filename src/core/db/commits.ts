@@ -1,6 +1,7 @@
 import type { Commit } from '../domain/facts.ts'
 import { TIERS } from '../domain/facts.ts'
 import { type Db, rows } from './connect.ts'
+import { patchPayload, upsertPatches } from './patches.ts'
 
 /** A page of commits, written out for the database: made ahead of the transaction that stores it. */
 export interface CommitPayload {
@@ -13,10 +14,11 @@ export function commitPayload(
   commits: Commit[],
   bulkReasonOf: (commit: Commit) => string | null,
 ): CommitPayload {
-  const patches = commits.flatMap((c) => (c.patch ? [{ key: c.sha, why: c.degraded, ...c.patch }] : []))
   return {
     commits: JSON.stringify(commits.map((c) => flat(c, bulkReasonOf(c)))),
-    patches: patches.length === 0 ? null : JSON.stringify(patches),
+    patches: patchPayload(
+      commits.flatMap((c) => (c.patch ? [{ key: c.sha, why: c.degraded, ...c.patch }] : [])),
+    ),
     count: commits.length,
   }
 }
@@ -67,23 +69,8 @@ export async function upsertCommits(
      select count(*)::int as n from written`,
     [by.repoId, by.runId, by.batchId, payload.commits],
   )
-  if (payload.patches !== null) await upsertPatches(tx, by, payload.patches)
+  await upsertPatches(tx, by, payload.patches)
   return changed?.n ?? 0
-}
-
-async function upsertPatches(tx: Db, by: { repoId: number; runId: number }, patches: string): Promise<void> {
-  await rows(
-    tx,
-    'patch_upsert',
-    `insert into scm.patch_blobs as p (repo_id, source_key, format, content, sha256, size_bytes, degraded_reason, run_id)
-     select $1, key, format, text, sha256, "sizeBytes", why, $2
-       from jsonb_to_recordset($3::jsonb) as x(key text, format text, text text, sha256 text, "sizeBytes" bigint, why text)
-     on conflict (repo_id, source_key) do update
-        set format = excluded.format, content = excluded.content, sha256 = excluded.sha256, size_bytes = excluded.size_bytes,
-            degraded_reason = excluded.degraded_reason, run_id = excluded.run_id, updated_at = now()
-      where (p.format, p.sha256) is distinct from (excluded.format, excluded.sha256)`,
-    [by.repoId, by.runId, patches],
-  )
 }
 
 /** Nothing reaches these any more. They stay: what was once merged and then rewritten is history too. */

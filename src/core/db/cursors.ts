@@ -1,5 +1,7 @@
 import type { AuditedCursor } from '../domain/cursor.ts'
 import { cursorEventKey } from '../domain/ledger.ts'
+import type { LedgerWindow } from '../domain/ledger-window.ts'
+import type { Mark } from '../domain/mark.ts'
 import { type Db, row, rows } from './connect.ts'
 
 /** Which cursor: (provenance, operation, cursor key) in the main line, or in a plan's own namespace. */
@@ -16,22 +18,32 @@ export const GLOBAL_KEY = '0'.repeat(64)
 
 export interface CursorMove {
   namespace: CursorNamespace
-  /** A time, ISO 8601 in UTC. */
-  to: string
+  to: Mark
+  /** The newest thing seen, spelled as a mark. */
   observedMax: string | null
-  windowFrom: string | null
-  windowTo: string | null
+  window: LedgerWindow
   reason: string
   lineage: {
     scheduleInstanceId: number
-    planId: number | null
-    sliceId: number | null
-    taskId: number | null
-    runId: number | null
-    batchId: number | null
-    exprHash: string | null
+    planId: number
+    sliceId?: number
+    taskId?: number
+    runId?: number
+    batchId?: number
+    exprHash?: string
   }
 }
+
+/** FORWARD moves a cursor that was seen; BACKFILL is a record of what is read again, and moves none. */
+export type CursorEvent = CursorMove &
+  ({ direction: 'FORWARD'; seen: AuditedCursor | null } | { direction: 'BACKFILL'; from: string | null })
+
+/** Where a row of ing_cursor stands, as a mark compares it. */
+export const CURSOR_AT = 'coalesce(normalized_numeric, extract(epoch from normalized_instant) * 1000)::float8'
+
+const CURSOR = `select cursor_type_code as type, cursor_value as value, ${CURSOR_AT} as at, version from ing_cursor`
+const MINE =
+  'provenance_code = $1 and operation_code = $2 and cursor_key = $3 and namespace_scope_code = $4 and namespace_key = $5'
 
 export async function auditedCursor(db: Db, ns: CursorNamespace): Promise<AuditedCursor | null> {
   return row(db, 'cursor_read', `${CURSOR} where ${MINE}`, nsValues(ns))
@@ -56,170 +68,89 @@ export async function lockCursor(tx: Db, ns: CursorNamespace): Promise<AuditedCu
   return row(tx, 'cursor_lock', `${CURSOR} where ${MINE} for update`, nsValues(ns))
 }
 
-/**
- * Appends the FORWARD event and compares-and-sets the cursor, in the caller's transaction. false: the cursor is
- * there already or further, nothing was written.
- */
-export async function advanceCursor(tx: Db, move: CursorMove): Promise<boolean> {
-  const seen = await lockCursor(tx, move.namespace)
-  if (seen?.instant && seen.instant.getTime() >= Date.parse(move.to)) return false
-
-  const version = (seen?.version ?? 0) + 1
-  await appendEvent(tx, move, { direction: 'FORWARD', prev: seen?.value ?? null, version })
-  const l = move.lineage
-  const moved = await rows(
-    tx,
-    'cursor_advance',
-    `insert into ing_cursor (provenance_code, operation_code, cursor_key, namespace_scope_code, namespace_key, cursor_type_code,
-            cursor_value, normalized_instant, observed_max_value, version, schedule_instance_id, plan_id, slice_id, task_id,
-            last_run_id, last_batch_id, expr_hash)
-     values ($1, $2, $3, $4, $5, 'TIME', $6::text, $6::text::timestamptz, $7, $8, $9, $10, $11, $12, $13, $14, $15)
-     on conflict (provenance_code, operation_code, cursor_key, namespace_scope_code, namespace_key) do update
-        set cursor_value = excluded.cursor_value, normalized_instant = excluded.normalized_instant,
-            observed_max_value = coalesce(excluded.observed_max_value, ing_cursor.observed_max_value), version = excluded.version,
-            schedule_instance_id = excluded.schedule_instance_id, plan_id = excluded.plan_id, slice_id = excluded.slice_id,
-            task_id = excluded.task_id, last_run_id = excluded.last_run_id, last_batch_id = excluded.last_batch_id,
-            expr_hash = excluded.expr_hash, updated_at = now()
-      where ing_cursor.version = excluded.version - 1 and ing_cursor.normalized_instant < excluded.normalized_instant
-     returning 1`,
-    [
-      ...nsValues(move.namespace),
-      move.to,
-      move.observedMax,
-      version,
-      l.scheduleInstanceId,
-      l.planId,
-      l.sliceId,
-      l.taskId,
-      l.runId,
-      l.batchId,
-      l.exprHash,
-    ],
-  )
-  if (moved.length === 0) throw Object.assign(new Error('the cursor moved meanwhile'), { code: '40001' })
+/** A locked cursor, forward. false: it is there already or further, nothing was written. */
+export async function advanceCursor(tx: Db, seen: AuditedCursor | null, move: CursorMove): Promise<boolean> {
+  if (seen !== null && seen.at >= move.to.at) return false
+  await recordEvents(tx, [{ ...move, direction: 'FORWARD', seen }])
   return true
 }
 
-/** Records a re-read of older history: an event, and no move of the cursor. */
-export async function recordBackfill(tx: Db, move: CursorMove & { from: string | null }): Promise<void> {
-  await appendEvent(tx, move, { direction: 'BACKFILL', prev: move.from, version: null })
-}
-
-async function appendEvent(
-  tx: Db,
-  move: CursorMove,
-  how: { direction: 'FORWARD' | 'BACKFILL'; prev: string | null; version: number | null },
-): Promise<void> {
-  const { namespace: ns, lineage: l } = move
-  const key = cursorEventKey({
-    namespace: [ns.provenance, ns.operation, ns.cursorKey, ns.scope, ns.key],
-    prev: how.prev,
-    next: move.to,
-    windowFrom: move.windowFrom,
-    windowTo: move.windowTo,
-    by: l.runId === null ? `instance ${l.scheduleInstanceId}` : `run ${l.runId}`,
-  })
-  await rows(
-    tx,
-    'cursor_event',
-    `insert into ing_cursor_event (provenance_code, operation_code, cursor_key, namespace_scope_code, namespace_key,
-            cursor_type_code, prev_value, new_value, prev_instant, new_instant, observed_max_value, window_from, window_to,
-            direction_code, reason, cursor_version, idempotent_key, schedule_instance_id, plan_id, slice_id, task_id, run_id,
-            batch_id, expr_hash)
-     values ($1, $2, $3, $4, $5, 'TIME', $6::text, $7::text, $6::text::timestamptz, $7::text::timestamptz, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-             $17, $18, $19, $20, $21)
-     on conflict (idempotent_key) do nothing`,
-    [
-      ...nsValues(ns),
-      how.prev,
-      move.to,
-      move.observedMax,
-      move.windowFrom,
-      move.windowTo,
-      how.direction,
-      move.reason,
-      how.version,
-      key,
-      l.scheduleInstanceId,
-      l.planId,
-      l.sliceId,
-      l.taskId,
-      l.runId,
-      l.batchId,
-      l.exprHash,
-    ],
-  )
-}
-
-/** What an operator did to a main line's kv cursor, as a scheduler found it. */
-export interface CursorEdit {
-  provenance: string
-  cursorKey: string
-  direction: 'FORWARD' | 'BACKFILL'
-  reason: string
-  to: string
-  /** The audited cursor as it was read: value and version; null when there is none. */
-  seen: { value: string; version: number } | null
-  windowFrom: string | null
-  windowTo: string | null
-  scheduleInstanceId: number
-  planId: number
-  exprHash: string
-}
-
-/** Any number of edits → their events, and with FORWARD the cursors, in one statement. Thrown back when a cursor moved meanwhile. */
-export async function recordEdits(tx: Db, edits: CursorEdit[]): Promise<void> {
+/**
+ * Any number of events → the audit trail, and with FORWARD the cursors, compared and set in the same statement and the
+ * caller's transaction. Thrown back when a cursor moved since it was seen.
+ */
+export async function recordEvents(tx: Db, events: CursorEvent[]): Promise<void> {
   const moved = await rows(
     tx,
-    'cursor_edits',
+    'cursor_events',
     `with ask as (
-       select * from jsonb_to_recordset($1::jsonb) as x(provenance text, "cursorKey" text, direction text, reason text, "to" text,
-              prev text, version bigint, "windowFrom" timestamptz, "windowTo" timestamptz, "scheduleInstanceId" bigint, "planId" bigint,
-              "exprHash" text, key text)),
+       select *, case type when 'TIME' then "to"::timestamptz end as instant, case type when 'ID' then "to"::bigint end as numeric,
+              case type when 'TIME' then prev::timestamptz end as prev_instant, case type when 'ID' then prev::bigint end as prev_numeric
+         from jsonb_to_recordset($1::jsonb) as x(provenance text, operation text, "cursorKey" text, scope text, ns text,
+              direction text, type text, "to" text, prev text, version bigint, observed text, "windowFrom" timestamptz,
+              "windowTo" timestamptz, reason text, key text, "scheduleInstanceId" bigint, "planId" bigint, "sliceId" bigint,
+              "taskId" bigint, "runId" bigint, "batchId" bigint, "exprHash" text)),
      event as (
        insert into ing_cursor_event (provenance_code, operation_code, cursor_key, namespace_scope_code, namespace_key,
-              cursor_type_code, prev_value, new_value, prev_instant, new_instant, window_from, window_to, direction_code, reason,
-              cursor_version, idempotent_key, schedule_instance_id, plan_id, expr_hash)
-       select provenance, 'HARVEST', "cursorKey", 'GLOBAL', $2, 'TIME', prev, "to", prev::timestamptz, "to"::timestamptz, "windowFrom",
-              "windowTo", direction, reason, version, key, "scheduleInstanceId", "planId", "exprHash" from ask
+              cursor_type_code, prev_value, new_value, prev_instant, new_instant, prev_numeric, new_numeric, observed_max_value,
+              window_from, window_to, direction_code, reason, cursor_version, idempotent_key, schedule_instance_id, plan_id,
+              slice_id, task_id, run_id, batch_id, expr_hash)
+       select provenance, operation, "cursorKey", scope, ns, type, prev, "to", prev_instant, instant, prev_numeric, numeric,
+              observed, "windowFrom", "windowTo", direction, reason, version, key, "scheduleInstanceId", "planId", "sliceId",
+              "taskId", "runId", "batchId", "exprHash" from ask
        on conflict (idempotent_key) do nothing)
-     insert into ing_cursor (provenance_code, operation_code, cursor_key, namespace_scope_code, namespace_key, cursor_type_code,
-            cursor_value, normalized_instant, observed_max_value, version, schedule_instance_id, plan_id, expr_hash)
-     select provenance, 'HARVEST', "cursorKey", 'GLOBAL', $2, 'TIME', "to", "to"::timestamptz, "to", version, "scheduleInstanceId", "planId",
-            "exprHash" from ask where direction = 'FORWARD' order by provenance
+     insert into ing_cursor as c (provenance_code, operation_code, cursor_key, namespace_scope_code, namespace_key,
+            cursor_type_code, cursor_value, normalized_instant, normalized_numeric, observed_max_value, version,
+            schedule_instance_id, plan_id, slice_id, task_id, last_run_id, last_batch_id, expr_hash)
+     select provenance, operation, "cursorKey", scope, ns, type, "to", instant, numeric, observed, version,
+            "scheduleInstanceId", "planId", "sliceId", "taskId", "runId", "batchId", "exprHash"
+       from ask where direction = 'FORWARD' order by provenance, "cursorKey"
      on conflict (provenance_code, operation_code, cursor_key, namespace_scope_code, namespace_key) do update
         set cursor_value = excluded.cursor_value, normalized_instant = excluded.normalized_instant,
-            observed_max_value = excluded.observed_max_value, version = excluded.version,
-            schedule_instance_id = excluded.schedule_instance_id, plan_id = excluded.plan_id, expr_hash = excluded.expr_hash,
-            updated_at = now()
-      where ing_cursor.version = excluded.version - 1 and ing_cursor.normalized_instant < excluded.normalized_instant
+            normalized_numeric = excluded.normalized_numeric,
+            observed_max_value = coalesce(excluded.observed_max_value, c.observed_max_value), version = excluded.version,
+            schedule_instance_id = excluded.schedule_instance_id, plan_id = excluded.plan_id, slice_id = excluded.slice_id,
+            task_id = excluded.task_id, last_run_id = excluded.last_run_id, last_batch_id = excluded.last_batch_id,
+            expr_hash = excluded.expr_hash, updated_at = now()
+      where c.version = excluded.version - 1
+        and (c.normalized_instant < excluded.normalized_instant or c.normalized_numeric < excluded.normalized_numeric)
      returning 1`,
-    [
-      JSON.stringify(
-        edits.map((e) => ({
-          ...e,
-          prev: e.seen?.value ?? null,
-          version: e.direction === 'FORWARD' ? (e.seen?.version ?? 0) + 1 : null,
-          key: cursorEventKey({
-            namespace: [e.provenance, 'HARVEST', e.cursorKey, 'GLOBAL', GLOBAL_KEY],
-            prev: e.seen?.value ?? null,
-            next: e.to,
-            windowFrom: e.windowFrom,
-            windowTo: e.windowTo,
-            by: `instance ${e.scheduleInstanceId}`,
-          }),
-        })),
-      ),
-      GLOBAL_KEY,
-    ],
+    [JSON.stringify(events.map(flat))],
   )
-  if (moved.length < edits.filter((e) => e.direction === 'FORWARD').length)
+  if (moved.length < events.filter((e) => e.direction === 'FORWARD').length)
     throw Object.assign(new Error('a cursor moved meanwhile'), { code: '40001' })
 }
 
-const CURSOR = 'select cursor_value as value, normalized_instant as instant, version from ing_cursor'
-const MINE =
-  'provenance_code = $1 and operation_code = $2 and cursor_key = $3 and namespace_scope_code = $4 and namespace_key = $5'
+function flat(event: CursorEvent): Record<string, unknown> {
+  const { namespace: ns, lineage, to, window, direction } = event
+  const prev = event.direction === 'FORWARD' ? (event.seen?.value ?? null) : event.from
+  return {
+    ...lineage,
+    provenance: ns.provenance,
+    operation: ns.operation,
+    cursorKey: ns.cursorKey,
+    scope: ns.scope,
+    ns: ns.key,
+    direction,
+    type: to.type,
+    to: to.value,
+    prev,
+    // Only a cursor that moves has a next version.
+    version: event.direction === 'FORWARD' ? (event.seen?.version ?? 0) + 1 : null,
+    observed: event.observedMax,
+    windowFrom: window.timezone && window.from,
+    windowTo: window.timezone && window.to,
+    reason: event.reason,
+    key: cursorEventKey({
+      namespace: nsValues(ns),
+      prev,
+      next: to.value,
+      windowFrom: window.from,
+      windowTo: window.to,
+      by: lineage.runId === undefined ? `instance ${lineage.scheduleInstanceId}` : `run ${lineage.runId}`,
+    }),
+  }
+}
 
 function nsValues(ns: CursorNamespace): string[] {
   return [ns.provenance, ns.operation, ns.cursorKey, ns.scope, ns.key]

@@ -9,6 +9,7 @@
  *   pending | failed ──cancel──▶ cancelled
  */
 import type { Json } from '../domain/ledger.ts'
+import type { LedgerWindow } from '../domain/ledger-window.ts'
 import type { JobType } from '../domain/repo.ts'
 import { type Db, row, rows } from './connect.ts'
 import { rollUpPlans } from './plans.ts'
@@ -30,7 +31,7 @@ export interface HeldJob {
   fence: number
   leaseSeconds: number
   runId: number
-  spec: { window: { from: string | null; to: string | null }; refetch_since?: string }
+  spec: { window: LedgerWindow; refetch_since?: string }
   /** The last stored page of an earlier, unfinished run; null when there is none. */
   checkpoint: { token: string; pages: number; done: number } | null
   pinned: Record<string, string> | null
@@ -115,12 +116,12 @@ export async function failJob(
        update ing_task
           set status = case when $4 = 'free' then 'pending' when $4 = 'never' or attempts >= max_attempts then 'dead' else 'failed' end,
               attempts = case when $4 = 'free' then greatest(0, attempts - 1) else attempts end,
-              -- ±20 %: what failed together does not come back together.
+              -- Up to a fifth later: what failed together does not come back together, and nobody before the time he was told.
               scheduled_at = due.at, parked_until = case when $4 <> 'free' or $5 > 0 then due.at end, error_summary_json = $6,
               finished_at = case when $4 <> 'free' and ($4 = 'never' or attempts >= max_attempts) then now() end,
               active_key = case when $4 <> 'free' and ($4 = 'never' or attempts >= max_attempts) then null else active_key end,
               lease_owner = null, leased_at = null, lease_until = null, updated_at = clock_timestamp()
-         from (select now() + make_interval(secs => $5 * (0.8 + 0.4 * random())) as at) due
+         from (select now() + make_interval(secs => $5 * (1 + 0.2 * random())) as at) due
         where id = $1 and fence = $2 and status = 'running'
        returning slice_id, repo_id, job_type, status),
      run as (

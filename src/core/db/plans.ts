@@ -1,4 +1,6 @@
 import type { Json } from '../domain/ledger.ts'
+import type { LedgerWindow } from '../domain/ledger-window.ts'
+import type { JobType } from '../domain/repo.ts'
 import { type Db, row, rows } from './connect.ts'
 
 export interface Trigger {
@@ -23,12 +25,10 @@ export interface NewPlan {
   requestHash: string
   provenance: string
   operation: 'HARVEST' | 'BACKFILL'
-  cursorKey: string
+  cursorKey: JobType
   exprProto: Json
   exprProtoHash: string
-  windowSpec: Json
-  windowFrom: string | null
-  windowTo: string | null
+  windowSpec: LedgerWindow
   strategy: 'TIME' | 'ID_RANGE' | 'SINGLE'
   sliceParams: Json
   updateWatermark: boolean
@@ -73,7 +73,7 @@ export async function insertPlans(db: Db, trigger: Trigger, plans: NewPlan[]): P
      ask as materialized (
        select * from json_to_recordset($1::json) as x(
          n int, "planKey" text, "requestHash" text, provenance text, operation text, "cursorKey" text, "exprProto" jsonb,
-         "exprProtoHash" text, "windowSpec" jsonb, "windowFrom" timestamptz, "windowTo" timestamptz, strategy text,
+         "exprProtoHash" text, "windowSpec" jsonb, strategy text,
          "sliceParams" jsonb, "updateWatermark" boolean, "repoId" bigint, mode text, status text, "instanceKey" text,
          "tenantId" text, priority int, "activeKey" text, params jsonb)),
      free as (
@@ -83,7 +83,7 @@ export async function insertPlans(db: Db, trigger: Trigger, plans: NewPlan[]): P
               expr_proto_hash, expr_proto_snapshot, window_spec, window_from, window_to, slice_strategy_code,
               slice_params, update_watermark, status_code)
        select (select id from instance), "planKey", "requestHash", provenance, operation, "cursorKey", "exprProtoHash",
-              "exprProto", "windowSpec", "windowFrom", "windowTo", strategy, "sliceParams", "updateWatermark", 'READY'
+              "exprProto", "windowSpec", scm.instant_of("windowSpec", 'from'), scm.instant_of("windowSpec", 'to'), strategy, "sliceParams", "updateWatermark", 'READY'
          from free
        on conflict (plan_key) do nothing
        returning id, plan_key),
@@ -143,15 +143,13 @@ export interface PlanRow {
   planId: number
   planKey: string
   statusCode: string
-  windowFrom: Date | null
-  windowTo: Date | null
+  window: LedgerWindow
   updateWatermark: boolean
   scheduleInstanceId: number
   createdAt: Date
 }
 
-const PLAN_COLUMNS = `id as "planId", plan_key as "planKey", status_code as "statusCode", window_from as "windowFrom",
-  window_to as "windowTo", update_watermark as "updateWatermark", schedule_instance_id as "scheduleInstanceId", created_at as "createdAt"`
+const PLAN_COLUMNS = `id as "planId", plan_key as "planKey", status_code as "statusCode", window_spec as window, update_watermark as "updateWatermark", schedule_instance_id as "scheduleInstanceId", created_at as "createdAt"`
 
 export async function planByKey(db: Db, planKey: string): Promise<PlanRow | null> {
   return row(db, 'plan_by_key', `select ${PLAN_COLUMNS} from ing_plan where plan_key = $1`, [planKey])
@@ -174,7 +172,7 @@ export async function unfinishedPlan(
 export interface SliceRow {
   sliceId: number
   sliceNo: number
-  spec: { window: { from: string | null; to: string | null } }
+  spec: { window: LedgerWindow }
   statusCode: string
   jobId: number | null
   jobStatus: string | null

@@ -71,8 +71,10 @@ export async function listRepos(db: Db): Promise<RepoListing[]> {
     db,
     'repo_list',
     `select ${COLUMNS},
-            case repo_type when 'svn' then (select count(*) from scm.svn_revisions f where f.repo_id = r.repo_id)
-                 else (select count(*) from scm.git_commits f where f.repo_id = r.repo_id) end as items,
+            (select count(*) from scm.git_commits f where f.repo_id = r.repo_id)
+              + (select count(*) from scm.svn_revisions f where f.repo_id = r.repo_id)
+              + (select count(*) from scm.mrs f where f.repo_id = r.repo_id)
+              + (select count(*) from scm.review_events f where f.repo_id = r.repo_id) as items,
             last.finished_at as "lastSyncAt", last.status as "lastStatus"
        from scm.repos r
        left join lateral (select finished_at, status from scm.sync_runs u where u.repo_id = r.repo_id

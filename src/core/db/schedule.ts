@@ -1,16 +1,15 @@
 /** What a scheduler's tick reads and writes: each function is one statement for any number of repositories. */
+import type { AuditedCursor } from '../domain/cursor.ts'
 import type { JobType, Repo } from '../domain/repo.ts'
 import { type Db, row, rows } from './connect.ts'
-import { GLOBAL_KEY } from './cursors.ts'
+import { CURSOR_AT, GLOBAL_KEY } from './cursors.ts'
 
 export interface PairRow extends Repo {
   jobType: JobType
   cursor: unknown
   /** Seconds since kv was written; null without a row. */
   kvAge: number | null
-  audited: string | null
-  auditedInstant: Date | null
-  auditedVersion: number | null
+  audited: AuditedCursor | null
   active: boolean
   pauseLeft: number | null
   pausedAgo: number | null
@@ -53,7 +52,8 @@ export async function pairsToJudge(
     `select r.repo_id as "repoId", r.repo_type as kind, r.url as locator, r.project_key as "projectKey",
             r.instance_key as "instanceKey", r.tenant_id as "tenantId", r.enabled, r.settings, k.job_type as "jobType",
             kv.value_json as cursor, -${fromNow('extract(epoch from kv.updated_at)')} as "kvAge",
-            c.cursor_value as audited, c.normalized_instant as "auditedInstant", c.version as "auditedVersion",
+            case when c.id is not null then json_build_object('type', c.cursor_type_code, 'value', c.cursor_value, 'at', ${CURSOR_AT},
+                 'version', c.version) end as audited,
             t.id is not null as active, ${distance('paused_until')} as "pauseLeft", -${distance('paused_at')} as "pausedAgo",
             coalesce(u.total, 0) as total, coalesce(u.failed, 0) as failed, coalesce(u.requests, 0)::float8 as requests,
             coalesce(u.limited, 0)::float8 as limited, u.last_failed as "lastFailed", u.last_ago as "lastAgo",

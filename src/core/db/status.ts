@@ -74,13 +74,16 @@ export const cursorRows = (db: Db) =>
       order by r.enabled is not true, k.updated_at, k.key limit 100`,
   )
 
-/** Commits and refs of these repositories; of one repository no more than `countTo` commits are counted. */
+/** What is stored of these repositories; of one repository no more than `countTo` rows of a kind are counted. */
 export const factCounts = (db: Db, repoIds: number[], countTo: number) =>
   rows<StatusReport['facts'][number]>(
     db,
     'status_facts',
     `select r.repo_id, r.repo_type || ':' || r.url as repo, c.commits, c.unreachable,
-            (select count(*) from scm.git_refs g where g.repo_id = r.repo_id) as refs
+            (select count(*) from scm.git_refs g where g.repo_id = r.repo_id) as refs,
+            (select count(*) from (select from scm.mrs f where f.repo_id = r.repo_id limit $2) x) as merge_requests,
+            (select count(*) from (select from scm.review_events f where f.repo_id = r.repo_id limit $2) x) as review_events,
+            (select count(*) from (select from scm.svn_revisions f where f.repo_id = r.repo_id limit $2) x) as revisions
        from unnest($1::bigint[]) with ordinality as asked(repo_id, n) join scm.repos r using (repo_id)
       cross join lateral (select count(*) as commits, count(unreachable_since) as unreachable
                             from (select unreachable_since from scm.git_commits g where g.repo_id = r.repo_id limit $2) x) c

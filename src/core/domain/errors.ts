@@ -61,6 +61,8 @@ export class SyncError extends Error {
 
   /** never: dead at once · later: backs off · free: given back (due after its kind's wait), the attempt is not counted. */
   get retry(): 'never' | 'later' | 'free' {
+    // Who was told when to come back has not failed; an hour of it must not leave dead jobs behind.
+    if (this.kind === 'rate_limited' && this.retryAfterSeconds !== undefined) return 'free'
     return FAILURES[this.kind].retry
   }
 }

@@ -49,19 +49,15 @@ export const planKey = (p: {
 }): string =>
   `${p.operation}:${p.provenance}:${p.jobType}:${p.from}-${p.to}:${p.step}:${p.exprHash.slice(0, 8)}`
 
-/** AND[prototype, RANGE(field, [from, to))]: what one slice asks of the upstream. */
-export function localised(prototype: Json, field: string, from: string | null, to: string | null): Json {
+/** AND[prototype, RANGE(field, window)]: what one slice asks of the upstream. */
+export function localised(
+  prototype: Json,
+  field: string,
+  { from, to, boundary }: { from: string | null; to: string | null; boundary: Json },
+): Json {
   return {
     type: 'AND',
-    children: [
-      prototype,
-      {
-        type: 'ATOM',
-        field,
-        op: 'RANGE',
-        value: { kind: 'RANGE', from, to, boundary: { from: 'CLOSED', to: 'OPEN' } },
-      },
-    ],
+    children: [prototype, { type: 'ATOM', field, op: 'RANGE', value: { kind: 'RANGE', from, to, boundary } }],
   }
 }
 

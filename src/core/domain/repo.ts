@@ -7,13 +7,6 @@ export type SourceKind = (typeof SOURCE_KINDS)[number]
 export const JOB_TYPES = ['commits', 'mrs', 'reviews'] as const
 export type JobType = (typeof JOB_TYPES)[number]
 
-/** What of a record its window is about. */
-export const TIME_FIELDS: Record<JobType, string> = {
-  commits: 'committed_date',
-  mrs: 'updated_at',
-  reviews: 'updated_at',
-}
-
 /** One synced thing, as registered. */
 export interface Repo {
   repoId: number
@@ -53,6 +46,11 @@ export function parseRepoRef(typed: string): RepoRef {
 /** provenance_code of the ledger: every repository is a source with its own limits and credentials. */
 export function provenanceOf(repo: Repo): string {
   return `${repo.kind}:${repo.repoId}`
+}
+
+/** The kind again. */
+export function kindIn(provenance: string): SourceKind {
+  return provenance.slice(0, provenance.indexOf(':')) as SourceKind
 }
 
 /** The repository as a person would type it. */

@@ -34,14 +34,24 @@ export function emptyTally(): Tally {
   return { pages: 0, scanned: 0, synced: 0, skipped: 0, degraded: 0, sanitized: 0, bulk: 0, newestTs: null }
 }
 
-export function countsOf({ commits = [], mrs = [], reviews = [] }: Facts): Omit<PageCounts, 'bulk'> {
+export function countsOf({
+  commits = [],
+  mrs = [],
+  reviews = [],
+  revisions = [],
+}: Facts): Omit<PageCounts, 'bulk'> {
   const events = reviews.flatMap((r) => r.events)
-  const degraded = commits.filter((c) => c.degraded !== null).length
+  const degraded = [...commits, ...revisions].filter((c) => c.degraded !== null).length
+  const records = [...commits, ...mrs, ...events, ...revisions]
+  const times = [
+    ...commits.map((c) => c.committer.epochSeconds),
+    ...revisions.map((r) => r.at && Math.floor(r.at / 1000)),
+  ]
   return {
-    scanned: commits.length + mrs.length + events.length,
+    scanned: records.length,
     degraded: degraded + reviews.filter((r) => r.whole?.degraded).length,
-    sanitized: [...commits, ...mrs, ...events].filter((record) => record.sanitized.length > 0).length,
-    newestTs: commits.reduce<number | null>((newest, c) => later(newest, c.committer.epochSeconds), null),
+    sanitized: records.filter((record) => record.sanitized.length > 0).length,
+    newestTs: times.reduce(later, null),
   }
 }
 

@@ -6,14 +6,30 @@ export interface TimeWindow {
   until: Date
 }
 
+/** Both included. */
+export interface RevisionWindow {
+  startRev: number
+  endRev: number
+}
+
+export type Window = TimeWindow | RevisionWindow
+
+export const isTime = (window: Window): window is TimeWindow => 'since' in window
+
 const HOUR_MS = 3_600_000
 
-/** What a person may say about time; at most one way of saying it. */
+/** What a person may say about a window; at most one way of saying it. */
 export interface WindowWish {
   lastHours?: number | undefined
   lastDays?: number | undefined
   since?: string | undefined
   until?: string | undefined
+  startRev?: number | undefined
+  endRev?: number | undefined
+}
+
+export function wishesRevisions({ startRev, endRev }: WindowWish): boolean {
+  return startRev !== undefined || endRev !== undefined
 }
 
 /** One reading of the clock decides both ends, so "the last 24 hours" is exactly 24 hours. */
@@ -34,6 +50,24 @@ export function windowWished(wish: WindowWish, now: Date, defaultHours: number):
   }
   const hours = wish.lastDays !== undefined ? wish.lastDays * 24 : (wish.lastHours ?? defaultHours)
   return { since: new Date(now.getTime() - hours * HOUR_MS), until: now }
+}
+
+/** Without a first revision from the first on, without a last one up to `newest`. */
+export function revisionsWished({ startRev = 1, endRev }: WindowWish, newest: number): RevisionWindow {
+  const window = { startRev, endRev: endRev ?? newest }
+  if (window.startRev > window.endRev) {
+    const end = endRev === undefined ? `r${newest}, where the repository ends` : `--end-rev ${endRev}`
+    throw new SyncError('usage', `--start-rev ${startRev} is after ${end}`)
+  }
+  return window
+}
+
+/** Cuts a window into chunks of so many revisions; the last one is clipped. */
+export function revisionChunksOf({ startRev, endRev }: RevisionWindow, size: number): RevisionWindow[] {
+  const chunks: RevisionWindow[] = []
+  for (let at = startRev; at <= endRev; at += size)
+    chunks.push({ startRev: at, endRev: Math.min(at + size - 1, endRev) })
+  return chunks
 }
 
 /** Cuts a window into chunks of `hours`; the last one is clipped. They tile the window without gap or overlap. */

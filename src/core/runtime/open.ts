@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import type { Context } from '../app/context.ts'
+import { longestTurnMs } from '../app/request-budget.ts'
 import { workerName } from '../app/worker-name.ts'
 import { type Config, redactedView, secretsOf } from '../contracts/config.ts'
 import type { Json } from '../domain/ledger.ts'
@@ -8,7 +9,9 @@ import { redactor } from '../domain/redact.ts'
 import { gitSource } from '../sources/git/git.ts'
 import { type ConfigRequest, inspectConfig, type LoadedConfig, loadConfig } from './config.ts'
 import { dataDir, onlookersPoolOf, poolOf, reachDatabase, requireSchema } from './database.ts'
+import { gitlabOf } from './gitlab.ts'
 import { openLog } from './log.ts'
+import { svnOf } from './svn.ts'
 
 export interface Request {
   /** By TOML path; a flag beats the environment. */
@@ -39,10 +42,19 @@ function configRequest(request: Pick<Request, 'flags' | 'configFile'>): ConfigRe
   }
 }
 
-/** By value, at every sink: whatever is secret in this configuration, and the DSN's password. */
+/** By value, at every sink: whatever is secret in this configuration, the DSN's password, and tokens read again since. */
 export function redactorOf(config: Config): (text: string) => string {
-  return redactor([...secretsOf(config), ...passwordsIn(config.postgres.dsn)])
+  const make = () => redactor([...secretsOf(config), ...passwordsIn(config.postgres.dsn), ...renewed])
+  let redact = make()
+  let known = renewed.length
+  return (text) => {
+    if (renewed.length > known) redact = make()
+    known = renewed.length
+    return redact(text)
+  }
 }
+
+const renewed: string[] = []
 
 export interface Opened {
   ctx: Context
@@ -69,12 +81,23 @@ export async function openContext(request: Request): Promise<Opened> {
     throw error
   }
 
+  const git = gitSource({
+    ...gitSurroundings(),
+    deadlines: { fetch: config.scm.git.timeout_seconds * 1000 },
+  })
+  const reread = () => {
+    const again = readConfig(request).config
+    renewed.push(...secretsOf(again))
+    return again
+  }
   const ctx: Context = {
     db,
     config,
     configSnapshot: snapshotOf(config),
     sources: {
-      git: gitSource({ ...gitSurroundings(), deadlines: { fetch: config.scm.git.timeout_seconds * 1000 } }),
+      git,
+      gitlab: gitlabOf(config, { git, maxWaitMs: longestTurnMs(config), reread }),
+      svn: svnOf(config, gitSurroundings().path),
     },
     log,
     now: () => new Date(),

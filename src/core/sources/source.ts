@@ -163,6 +163,8 @@ export interface Audit {
 }
 
 export interface Reading {
+  /** The last revision there was when this was opened; absent where there are none. */
+  newest?: number
   /** Oldest first, at least one page, the last with `landing` set. */
   pages(ask: Ask, resume: Resume | null): AsyncGenerator<Page>
   /**

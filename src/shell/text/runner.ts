@@ -34,14 +34,14 @@ export function backfillText(r: BackfillReport): string {
 }
 
 export function previewBackfillText(r: BackfillPreview): string {
+  const ends = 'since' in r ? ['since', 'until'] : ['first', 'last']
   const rows = r.chunks.map((c) => [
     c.chunk_index,
-    c.since,
-    c.until,
+    ...('since' in c ? [c.since, c.until] : [c.start_rev, c.end_rev]),
     c.items_found ?? 'unknown until fetched',
   ])
   const note = r.message ? `\n${visible(r.message)}` : ''
-  return `${visible(r.repo)} ${r.job}: dry run of ${r.total_chunks} chunks, nothing was written\n${table(['chunk', 'since', 'until', 'to read'], rows)}${note}`
+  return `${visible(r.repo)} ${r.job}: dry run of ${r.total_chunks} chunks, nothing was written\n${table(['chunk', ...ends, 'to read'], rows)}${note}`
 }
 
 /** Chunks that failed for the same reason, in one line. */

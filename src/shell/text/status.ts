@@ -63,16 +63,31 @@ export function statusText(r: StatusReport): string {
 /** Those furthest behind first. */
 function reposTable(r: StatusReport): string {
   const count = (n: number) => (n >= r.facts_counted_to ? `${n}+` : n)
+  const some = (n: number) => (n === 0 ? null : count(n))
   const shown = table(
-    ['id', 'repository', 'commits', 'unreachable', 'refs', 'watermark', 'behind'],
+    [
+      'id',
+      'repository',
+      'commits',
+      'unreachable',
+      'refs',
+      'MRs',
+      'events',
+      'revisions',
+      'watermark',
+      'behind',
+    ],
     r.facts
       .slice(0, REPOS_SHOWN)
       .map((f) => [
         f.repo_id,
         f.repo,
-        count(f.commits),
+        some(f.commits),
         f.unreachable,
         f.refs,
+        some(f.merge_requests),
+        some(f.review_events),
+        some(f.revisions),
         r.cursors.find((c) => c.repo === f.repo)?.watermark,
         age(r.top_lag_repos.find((l) => l.repo_id === f.repo_id)?.lag_seconds),
       ]),

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest'
 import { backoffSeconds } from '../../../src/core/domain/backoff.ts'
-import { bulkReason } from '../../../src/core/domain/bulk.ts'
+import { bulkReason, bulkRevisionReason } from '../../../src/core/domain/bulk.ts'
 import { SyncError } from '../../../src/core/domain/errors.ts'
-import type { Commit } from '../../../src/core/domain/facts.ts'
+import type { Commit, Revision } from '../../../src/core/domain/facts.ts'
 import { exitCodeOf, type Outcome, sumOf } from '../../../src/core/domain/outcome.ts'
 import { maskUserinfo, parseRepoRef } from '../../../src/core/domain/repo.ts'
 
@@ -25,7 +25,17 @@ test.each<[changes: Partial<Commit>, why: string | null]>([
   [{ pathCount: 51 }, 'files_changed:51>50'],
   [{ additions: null, deletions: null, pathCount: null }, null],
 ])('%j is bulk because of %s: strictly greater', (changes, why) => {
-  expect(bulkReason(changes as Commit, { git_total_changes: 1000, git_files_changed: 50 })).toBe(why)
+  expect(
+    bulkReason(changes as Commit, { git_total_changes: 1000, git_files_changed: 50, svn_changed_paths: 100 }),
+  ).toBe(why)
+})
+
+test.each([
+  [100, null],
+  [101, 'changed_paths:101>100'],
+])('a revision of %i paths is bulk because of %s', (pathCount, why) => {
+  const thresholds = { git_total_changes: 1, git_files_changed: 1, svn_changed_paths: 100 }
+  expect(bulkRevisionReason({ pathCount } as Revision, thresholds)).toBe(why)
 })
 
 test.each([

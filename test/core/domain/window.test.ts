@@ -1,7 +1,14 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { SyncError } from '../../../src/core/domain/errors.ts'
-import { chunksOf, parseInstant, windowWished } from '../../../src/core/domain/window.ts'
+import { inLedger, outOfLedger } from '../../../src/core/domain/ledger-window.ts'
+import {
+  chunksOf,
+  parseInstant,
+  revisionChunksOf,
+  revisionsWished,
+  windowWished,
+} from '../../../src/core/domain/window.ts'
 
 const now = new Date('2025-01-31T12:34:56.789Z')
 const HOUR = 3_600_000
@@ -66,6 +73,32 @@ test.each([
   [31 * 24, 186],
 ])('the last %i hours are %i chunks of four hours', (hours, chunks) => {
   expect(chunksOf(windowWished({ lastHours: hours }, now, 24), 4)).toHaveLength(chunks)
+})
+
+test.each<[wish: Parameters<typeof revisionsWished>[0], chunks: number[][]]>([
+  [
+    { startRev: 100, endRev: 500 },
+    [
+      [100, 199],
+      [200, 299],
+      [300, 399],
+      [400, 499],
+      [500, 500],
+    ],
+  ],
+  [{ endRev: 100 }, [[1, 100]]],
+  [{ startRev: 650 }, [[650, 700]]],
+  [{ startRev: 7, endRev: 7 }, [[7, 7]]],
+])('%j of 700 revisions, in hundreds: %j', (wish, chunks) => {
+  const cut = revisionChunksOf(revisionsWished(wish, 700), 100)
+  expect(cut.map((c) => [c.startRev, c.endRev])).toEqual(chunks)
+  for (const chunk of cut) expect(outOfLedger(inLedger(chunk))).toEqual(chunk)
+  expect(inLedger({ startRev: 100, endRev: 500 })).toMatchObject({ from: '100', to: '501' })
+})
+
+test('revisions that end before they begin are refused', () => {
+  expect(() => revisionsWished({ startRev: 5, endRev: 3 }, 9)).toThrow('--start-rev 5 is after --end-rev 3')
+  expect(() => revisionsWished({ startRev: 12 }, 9)).toThrow('--start-rev 12 is after r9')
 })
 
 test('chunks tile their window without gap or overlap, whatever it is', () => {

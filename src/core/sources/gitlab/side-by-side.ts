@@ -1,0 +1,35 @@
+/**
+ * Reads up to `width()` items at a time, and yields what they bring in the order of the items: what has come out is all
+ * there is up to some item. Each is asked for its first part at once and for its others when its turn has come, so no
+ * more than `width()` parts are in memory.
+ */
+export async function* sideBySide<T, U>(
+  items: AsyncGenerator<T>,
+  width: () => number,
+  read: (item: T) => AsyncGenerator<U>,
+): AsyncGenerator<U> {
+  const open: { parts: AsyncGenerator<U>; first: Promise<IteratorResult<U>> }[] = []
+  let more = true
+  try {
+    for (;;) {
+      while (more && open.length < width()) {
+        const { value, done } = await items.next()
+        if (done) more = false
+        else {
+          const parts = read(value)
+          const first = parts.next()
+          first.catch(() => {}) // it is thrown when its turn comes, or not at all when the consumer left
+          open.push({ parts, first })
+        }
+      }
+      const [head] = open
+      if (head === undefined) return
+      for (let part = await head.first; !part.done; part = await head.parts.next()) yield part.value
+      open.shift()
+    }
+  } finally {
+    await Promise.allSettled(open.map(({ first }) => first))
+    await Promise.allSettled(open.map(({ parts }) => parts.return(undefined)))
+    await items.return(undefined)
+  }
+}
