@@ -30,7 +30,7 @@ export interface Child {
   stderr(): string
 }
 
-const KILL_AFTER = 2000 // ms between SIGTERM and SIGKILL
+const KILL_AFTER = 1000 // ms between SIGTERM and SIGKILL
 const MAX_STDERR = 16_384
 
 // A program that exits by itself must not leave groups behind: they are not in its own process group.

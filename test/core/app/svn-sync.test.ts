@@ -5,7 +5,16 @@ import { tickScheduler } from '../../../src/core/app/tick-scheduler.ts'
 import { work } from '../../../src/core/app/work.ts'
 import type { Source } from '../../../src/core/sources/source.ts'
 import { servers } from '../../helpers/database.ts'
-import { hasSvn, makeRepository, type SvnRepo, type SvnServer, startServer, tool } from '../../helpers/svn.ts'
+import {
+  dumpOf,
+  hasSvn,
+  load,
+  makeRepository,
+  type SvnRepo,
+  type SvnServer,
+  startServer,
+  tool,
+} from '../../helpers/svn.ts'
 import { grow, openSvnScene, type SvnScene } from '../../helpers/svn-scene.ts'
 import { watchedSource } from '../../helpers/watched-source.ts'
 
@@ -294,7 +303,13 @@ describe.runIf(hasSvn).each(servers().slice(0, 1))('Subversion, into the $name s
     test('a revision that is hidden by now stays as it was seen, with its patch', async () => {
       const patches = () => scene.query('select source_key, format, sha256 from scm.patch_blobs order by 1')
       grow(repo, 2)
-      grow(repo, 3, 'secret')
+      grow(repo, 2, 'secret')
+      const file = { kind: 'file', action: 'add', text: 'told\n', props: {} } as const
+      const nodes = [
+        { path: 'trunk/told', ...file },
+        { path: 'secret/told', ...file },
+      ]
+      load(repo, dumpOf([{ props: { 'svn:date': minute(5), 'svn:log': 'in both' }, nodes }], 5))
       const settings = { 'scm.svn.tier': 'patch' }
       await scene.incremental(scene.ctx({ settings }))
       const rows = await scene.query('select *, xmin::text from scm.svn_revisions order by rev_num')

@@ -13,22 +13,23 @@ import { walkedFor } from './walked.ts'
 /** Bytes of messages, paths or patches after which a page ends early: two pages are in memory at a time. */
 const PAGE_BYTES = 4 * 1024 * 1024
 
-/** How far a read is: the range under way, how many of its commits are behind us, and the last of them. */
+/** How far a read is: the range under way, how many of its commits are behind us, the last of them, and how many in all. */
 interface Place {
   no: number
   n: number
   last: string
+  done: number
 }
 
-const START: Place = { no: 0, n: 0, last: '' }
+const START: Place = { no: 0, n: 0, last: '', done: 0 }
 
 /**
  * Commits of a project, range by range (ranges.ts), newest first within each; the heads are those of the moment it is
  * called, or those an interrupted read had pinned. Where these are gone, the read starts over with fresh heads: rows are
  * upserted, so that costs time and loses nothing. 100 commits cost one request.
  *
- * The token of a page is `<range>:<n>:<sha>:<digest>`: the range under way, how many of its commits were read, the last
- * of them, and what tells that the ranges are still the same.
+ * The token of a page is `<range>:<n>:<sha>:<done>:<digest>`: the range under way, how many of its commits were read, the
+ * last of them, how many were stored in all, and what tells that the ranges are still the same.
  */
 export async function* commitPages(
   opened: Opened,
@@ -38,7 +39,7 @@ export async function* commitPages(
   const { project, access } = opened
   if (project.state === 'repository_off') {
     const landing: Landing | null = ask.window === 'heads' ? {} : null
-    yield { facts: {}, token: '0:0::', pinned: {}, done: 0, total: 0, landing }
+    yield { facts: {}, token: '0:0::0:', pinned: {}, done: 0, total: 0, landing }
     return
   }
 
@@ -113,9 +114,9 @@ async function* pagesFrom(
   let shas = new Set<string>()
   let bytes = 0
   let place = start
-  let done = start.n
+  let { done } = start
   const pageOf = async (): Promise<Page> => {
-    const token = `${place.no}:${place.n}:${place.last}:${digest}`
+    const token = `${place.no}:${place.n}:${place.last}:${done}:${digest}`
     await fillDetails(opened, commits)
     const page = { facts: { commits }, token, pinned, done, total: null }
     commits = []
@@ -138,7 +139,7 @@ async function* pagesFrom(
       for (const commit of stretch.commits) {
         if (commits.length >= access.pageSize || bytes >= PAGE_BYTES) yield await pageOf()
         n += 1
-        place = { no, n, last: commit.sha }
+        place = { no, n, last: commit.sha, done }
         // One page is one statement, which cannot write a row twice.
         if (shas.has(commit.sha) || !isWithin(ask, commit)) continue
         shas.add(commit.sha)
@@ -158,9 +159,10 @@ async function* pagesFrom(
 }
 
 function placeOf({ token, pinned }: Resume, ranges: Range[]): Place | null {
-  const [, no, n, last = '', digest] = /^(\d{1,9}):(\d{1,9}):([0-9a-f]*):([0-9a-f]+)$/.exec(token) ?? []
+  const [, no, n, last = '', done, digest] =
+    /^(\d{1,9}):(\d{1,9}):([0-9a-f]*):(\d{1,9}):([0-9a-f]+)$/.exec(token) ?? []
   if (Object.keys(pinned).length === 0 || digest !== digestOf(ranges)) return null
-  return { no: Number(no), n: Number(n), last }
+  return { no: Number(no), n: Number(n), last, done: Number(done) }
 }
 
 function isWhole({ since, until }: Range): boolean {

@@ -22,6 +22,7 @@ export async function* gather(
   entries: AsyncIterable<Entry>,
   updates: Updates,
   most: number,
+  signal: AbortSignal,
 ): AsyncGenerator<Page> {
   let done = updates.before
   let resumeAt = updates.from
@@ -48,6 +49,7 @@ export async function* gather(
   }
 
   for await (const entry of entries) {
+    signal.throwIfAborted()
     // Only now is it certain that the page is not the last.
     const isFull = waiting.length >= most || chars + entry.chars > PAGE_CHARS
     if (waiting.length > 0 && (isFull || waiting.some(({ iid }) => iid === entry.iid))) yield page()

@@ -14,7 +14,7 @@ export async function* mrPages(
 ): AsyncGenerator<Page> {
   const updates = updatesOf(opened, ask, resume)
   const entries = opened.project.mergeRequestsOff ? none() : entriesOf(updates)
-  yield* gather(entries, updates, opened.access.pageSize)
+  yield* gather(entries, updates, opened.access.pageSize, opened.access.signal)
 }
 
 /** For what has them switched off: nothing to read, and no failure. */

@@ -19,7 +19,7 @@ export async function* reviewPages(
 ): AsyncGenerator<Page> {
   const updates = updatesOf(opened, ask, resume)
   const entries = opened.project.mergeRequestsOff ? none() : entriesOf(opened, updates)
-  yield* gather(entries, updates, opened.access.pageSize)
+  yield* gather(entries, updates, opened.access.pageSize, opened.access.signal)
 }
 
 function entriesOf(opened: Opened, updates: Updates): AsyncGenerator<Entry> {

@@ -139,7 +139,9 @@ export function updatesOf(
     rows,
     before,
     from: since ?? 0,
-    total: () => (firstTotal === null ? null : Math.max(0, before + firstTotal - leftOut)),
+    // Upstream counts what was updated at the very end of a window too.
+    total: () =>
+      firstTotal === null || ask.window === 'time' ? null : Math.max(0, before + firstTotal - leftOut),
     landing: () => {
       if (ask.window === 'time') return null
       // Neither a clock ahead nor what a transaction has yet to show is left behind.
@@ -157,9 +159,11 @@ export async function surveyUpdates(opened: Opened, ask: UpdatesAsk | TimeAsk): 
   const wanted = mrs.filter((mr) =>
     ask.window === 'time' ? mr.updatedAt < ask.until.getTime() : ask.known.get(mr.iid) !== mr.digest,
   )
-  const items =
-    answer.next && answer.total !== null ? answer.total - mrs.length + wanted.length : wanted.length
-  return { items: answer.next && answer.total === null ? null : items, refs: null, note: null }
+  if (!answer.next) return { items: wanted.length, refs: null, note: null }
+  // Of a window upstream counts what was updated at its very end too.
+  const countable = answer.total !== null && ask.window === 'updates'
+  const items = countable ? (answer.total as number) - mrs.length + wanted.length : null
+  return { items, refs: null, note: null }
 }
 
 /** The token of a page: the instant to list from, and the records stored until then. */

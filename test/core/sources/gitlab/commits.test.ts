@@ -107,7 +107,7 @@ test('no repository, an empty one, and one that had refs and has none', async ()
   project.commit()
   project.repositoryOff()
   expect(await readAll(openedAt(gitlab, project), since(known))).toEqual([
-    { facts: {}, token: '0:0::', pinned: {}, done: 0, total: 0, landing: {} },
+    { facts: {}, token: '0:0::0:', pinned: {}, done: 0, total: 0, landing: {} },
   ])
 })
 
