@@ -72,9 +72,10 @@ export async function updatesAsk(
     return { window: 'updates', of: jobType, since, position, known: new Map() }
   }
   const resumesAt = checkpoint && new Date(checkpoint.token.split('#')[0] as string)
-  const from = resumesAt ?? position
-  const known = from && (await digestsSince(ctx.db, repoId, jobType as 'mrs' | 'reviews', from))
-  return { window: 'updates', of: jobType, since: position, position, known: known ?? new Map() }
+  // Without a position there may be what a backfill has stored.
+  const from = resumesAt ?? position ?? new Date(0)
+  const known = await digestsSince(ctx.db, repoId, jobType as 'mrs' | 'reviews', from)
+  return { window: 'updates', of: jobType, since: position, position, known }
 }
 
 function cursorOf(ctx: Context, { mode, provenance, jobType }: Slice): CursorKind | 'window' {

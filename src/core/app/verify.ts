@@ -4,8 +4,10 @@ import { databaseNow } from '../db/connect.ts'
 import { observedMax } from '../db/cursors.ts'
 import { insertPlans, type NewPlan } from '../db/plans.ts'
 import { clustersOf } from '../domain/clusters.ts'
+import { LOOKBACK_MS } from '../domain/cursor.ts'
+import { SyncError } from '../domain/errors.ts'
 import type { MergeRequest } from '../domain/facts.ts'
-import { type JobType, provenanceOf, type Repo } from '../domain/repo.ts'
+import { type JobType, provenanceOf, type Repo, spell } from '../domain/repo.ts'
 import type { Audit, Reading } from '../sources/source.ts'
 import type { Context } from './context.ts'
 import { findRepo, sourceFor } from './find-repo.ts'
@@ -81,10 +83,10 @@ function openFor(ctx: Context, repo: Repo, { dryRun }: VerifyAsk): Promise<Readi
     : openSource(ctx, repo, ctx.signal)
 }
 
-/** Updates up to then must be stored. */
+/** Updates up to then must be stored: the next listing begins a little before the last one seen. */
 async function seenBy(ctx: Context, repo: Repo, jobType: JobType): Promise<number | null> {
   const seen = await observedMax(ctx.db, mainLine({ provenance: provenanceOf(repo), jobType }))
-  return seen?.getTime() ?? null
+  return seen && seen.getTime() + LOOKBACK_MS
 }
 
 const nothingFound = (): Findings => ({
@@ -113,6 +115,10 @@ async function compare(ctx: Context, repo: Repo, seen: audits.Seen, audit: Audit
 
   // The list was paged while it may have changed: what it did not show is asked for by number.
   const stored = await audits.storedIids(ctx.db, repo.repoId)
+  if (listed.size === 0 && stored.length > 0)
+    throw new SyncError('anomaly', `${spell(repo)} lists no merge request, ${stored.length} are stored`, {
+      hint: 'see whether the token may still read them; nothing was marked deleted',
+    })
   const known = new Set(stored)
   const unlisted = stored.filter((iid) => !listed.has(iid))
   const highest = [...listed, ...stored].reduce((a, b) => Math.max(a, b), 0)

@@ -4,7 +4,10 @@ import { type Db, row, rows } from './connect.ts'
 const COLUMNS = `repo_id as "repoId", repo_type as kind, url as locator, project_key as "projectKey",
   instance_key as "instanceKey", tenant_id as "tenantId", enabled, settings`
 
-/** Registers, or enables again. The update comes first: an insert that conflicts would use up a number each time. */
+/**
+ * Registers, or enables again; what was learnt of it is forgotten, so that a repository that took the place of another is
+ * met anew. The update comes first: an insert that conflicts would use up a number each time.
+ */
 export async function addRepo(
   db: Db,
   repo: Omit<Repo, 'repoId' | 'enabled' | 'settings'>,
@@ -14,7 +17,7 @@ export async function addRepo(
       db,
       'repo_enable',
       `update scm.repos
-          set enabled = true, project_key = coalesce($3, project_key),
+          set enabled = true, settings = '{}', project_key = coalesce($3, project_key),
               tenant_id = case when $3::text is null then tenant_id else $4 end, updated_at = clock_timestamp()
         where repo_type = $1 and url = $2 returning ${COLUMNS}`,
       [repo.kind, repo.locator, repo.projectKey, repo.tenantId],

@@ -97,3 +97,9 @@ export function cursorKvKey(kind: SourceKind, jobType: JobType, repoId: number):
   const middle = { commits: '', mrs: '_mr', reviews: '_reviews' }[jobType]
   return `${kind}${middle}_cursor:${repoId}`
 }
+
+/**
+ * How far before the last update seen a listing by update begins. GitLab stamps a record when it is saved and shows it
+ * when its transaction ends, which may be after a later one was seen; it ends requests after 60 s.
+ */
+export const LOOKBACK_MS = 60_000

@@ -10,8 +10,9 @@ import { isWeakness, reasonOf } from './weakness.ts'
 /** Commits asked for side by side; the gate lets in as many as the server bears. */
 const SIDE_BY_SIDE = 8
 
-/** Failures of one page after which its other commits are not asked for: each has cost all its retries. */
+/** Failures in a row after which only one commit in fifty is asked for: each has cost all its retries. */
 const MAX_FAILURES = 4
+const ONE_IN = 50
 
 /** Pages of one diff: GitLab shows 3,000 files at most. */
 const MAX_DIFF_PAGES = 100
@@ -24,34 +25,43 @@ interface Changes extends Diff {
 }
 
 /**
- * Fills in what tiers paths and patch ask for, a request a commit and more for long diffs. A commit whose diff cannot be
+ * Fills in, for the commits of one reading, what tiers paths and patch ask for, a request a commit and more for long diffs. A commit whose diff cannot be
  * read keeps what its list told and says so in `degraded`; a diff too big to keep, or shown in part, becomes a diffstat,
  * and one that cannot be read its two sums. Refusals of everything (`auth`, `rate_limited`, `network`) are thrown.
  * A merge is at its tier with nothing in it, as in the git source.
  */
-export async function fillDetails(opened: Opened, commits: Commit[]): Promise<void> {
+export function detailsOf(opened: Opened): (commits: Commit[]) => Promise<void> {
   const { tier } = opened.access
-  if (tier === 'none') return
-  for (const commit of commits) if (commit.parents.length > 1) commit.tier = tier
-  if (tier === 'numstat') return
-
-  const left = commits.filter(({ parents }) => parents.length < 2)
   let failures = 0
-  let refused: unknown = null
-  const work = async (): Promise<void> => {
-    for (let commit = left.shift(); commit !== undefined && refused === null; commit = left.shift()) {
-      try {
-        if (failures >= MAX_FAILURES) fillWithout(commit, tier, 'server_error')
-        else fill(commit, tier, await readChanges(opened, commit.sha))
-      } catch (error) {
-        if (!isOfOneCommit(error)) refused ??= error
-        if (isWeakness(error)) failures += 1
-        fillWithout(commit, tier, reasonOf(error))
+  let passedOver = 0
+
+  const isHopeless = (): boolean => failures >= MAX_FAILURES && ++passedOver % ONE_IN !== 0
+
+  return async (commits) => {
+    if (tier === 'none') return
+    for (const commit of commits) if (commit.parents.length > 1) commit.tier = tier
+    if (tier === 'numstat') return
+
+    const left = commits.filter(({ parents }) => parents.length < 2)
+    let refused: unknown = null
+    const work = async (): Promise<void> => {
+      for (let commit = left.shift(); commit !== undefined && refused === null; commit = left.shift()) {
+        try {
+          if (isHopeless()) fillWithout(commit, tier, 'server_error')
+          else {
+            fill(commit, tier, await readChanges(opened, commit.sha))
+            failures = 0
+          }
+        } catch (error) {
+          if (!isOfOneCommit(error)) refused ??= error
+          if (isWeakness(error)) failures += 1
+          fillWithout(commit, tier, reasonOf(error))
+        }
       }
     }
+    await Promise.all(Array.from({ length: SIDE_BY_SIDE }, work))
+    if (refused !== null) throw refused
   }
-  await Promise.all(Array.from({ length: SIDE_BY_SIDE }, work))
-  if (refused !== null) throw refused
 }
 
 function isOfOneCommit(error: unknown): boolean {

@@ -1,7 +1,7 @@
 import type { Commit } from '../../domain/facts.ts'
 import { refuseVanished } from '../git/reading.ts'
 import type { Heads, HeadsAsk, Landing, Page, Resume, Survey, TimeAsk } from '../source.ts'
-import { fillDetails } from './commit-diffs.ts'
+import { detailsOf } from './commit-diffs.ts'
 import { isGone } from './gone.ts'
 import { type Listing, readHeads, refHeads } from './heads.ts'
 import { landingOf } from './landing.ts'
@@ -12,6 +12,9 @@ import { walkedFor } from './walked.ts'
 
 /** Bytes of messages, paths or patches after which a page ends early: two pages are in memory at a time. */
 const PAGE_BYTES = 4 * 1024 * 1024
+
+/** Diffs that are read at once, each up to a megabyte. */
+const DIFFS_AT_ONCE = 8
 
 /** How far a read is: the range under way, how many of its commits are behind us, the last of them, and how many in all. */
 interface Place {
@@ -105,6 +108,7 @@ async function* pagesFrom(
   const digest = digestOf(ranges)
   const alive = committedAt === null ? new Set<string>() : new Set(Object.values(pinned))
   const stats = access.tier === 'numstat' || access.tier === 'patch'
+  const fillIn = detailsOf(opened)
   const { known, seen = [] } = ask.window === 'heads' ? ask : { known: {} }
   const fresh = walkedFor(known, seen, pinned)
   // A list that leaves out old commits does not show what is behind the heads in it.
@@ -115,11 +119,19 @@ async function* pagesFrom(
   let bytes = 0
   let place = start
   let { done } = start
+  let filled = 0
+  const fill = async (): Promise<void> => {
+    const some = commits.slice(filled)
+    filled = commits.length
+    await fillIn(some)
+    for (const { patch, paths } of some) bytes += (patch?.sizeBytes ?? 0) + 100 * (paths?.length ?? 0)
+  }
   const pageOf = async (): Promise<Page> => {
     const token = `${place.no}:${place.n}:${place.last}:${done}:${digest}`
-    await fillDetails(opened, commits)
+    await fill()
     const page = { facts: { commits }, token, pinned, done, total: null }
     commits = []
+    filled = 0
     shas = new Set()
     bytes = 0
     return page
@@ -145,6 +157,7 @@ async function* pagesFrom(
         shas.add(commit.sha)
         commits.push(commit)
         bytes += commit.message.length
+        if (commits.length - filled === DIFFS_AT_ONCE) await fill()
         done += 1
       }
     }

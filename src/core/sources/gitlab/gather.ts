@@ -48,13 +48,19 @@ export async function* gather(
     }
   }
 
-  for await (const entry of entries) {
-    signal.throwIfAborted()
-    // Only now is it certain that the page is not the last.
-    const isFull = waiting.length >= most || chars + entry.chars > PAGE_CHARS
-    if (waiting.length > 0 && (isFull || waiting.some(({ iid }) => iid === entry.iid))) yield page()
-    waiting.push(entry)
-    chars += entry.chars
+  try {
+    for await (const entry of entries) {
+      signal.throwIfAborted()
+      // Only now is it certain that the page is not the last.
+      const isFull = waiting.length >= most || chars + entry.chars > PAGE_CHARS
+      if (waiting.length > 0 && (isFull || waiting.some(({ iid }) => iid === entry.iid))) yield page()
+      waiting.push(entry)
+      chars += entry.chars
+    }
+  } catch (error) {
+    // A server that grants less than a page at a time would have us begin again for ever.
+    if (waiting.length > 0 && !signal.aborted) yield page()
+    throw error
   }
   yield { ...page(), landing: updates.landing() }
 }

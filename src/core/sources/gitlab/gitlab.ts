@@ -75,13 +75,19 @@ export function gitlabSource(options: GitLabOptions): Source {
     open: async (access) => {
       const opened = await open(access)
       let git: Promise<Reading> | null = null
-      return {
-        pages: async function* (ask, resume) {
-          const through = isOfCommits(ask) ? await asGit(opened) : null
-          if (through === null) return yield* pagesOf(opened, ask, resume)
-          git ??= options.git.open(through)
+      const read: Read = async function* (project, ask, resume) {
+        const through = isOfCommits(ask) ? await asGit({ ...opened, project }) : null
+        if (through === null) return yield* readingOf({ ...opened, project }, ask, resume)
+        git ??= options.git.open(through)
+        try {
           yield* (await git).pages(ask, resume)
-        },
+        } catch (error) {
+          git = null
+          throw error
+        }
+      }
+      return {
+        pages: (ask, resume) => pagesOf(opened, read, ask, resume),
         audit: async () => {
           const project = await lookUpProject(opened.client, opened.place, opened.access)
           return project.mergeRequestsOff ? null : auditOf({ ...opened, project })
@@ -96,29 +102,34 @@ function isOfCommits(ask: Ask): boolean {
   return ask.window === 'heads' || (ask.window === 'time' && ask.of === 'commits')
 }
 
+type Read = (project: Project, ask: Ask, resume: Resume | null) => AsyncGenerator<Page>
+
 /**
- * What was remembered of the project may be a day old. A refusal is therefore held against the project as it is now: it
- * may be gone, or have been switched off, and then that is what happened.
+ * What was remembered of the project may be a day old, and git is given a token that may have been exchanged. A refusal
+ * is therefore held against the project as GitLab shows it now: where it is gone, switched off or elsewhere, that is what
+ * happened; and asking has renewed the token.
  */
-async function* pagesOf(opened: Opened, ask: Ask, resume: Resume | null): AsyncGenerator<Page> {
+async function* pagesOf(opened: Opened, read: Read, ask: Ask, resume: Resume | null): AsyncGenerator<Page> {
   let at = resume
   try {
-    for await (const page of readingOf(opened, ask, resume)) {
+    for await (const page of read(opened.project, ask, resume)) {
       at = { token: page.token, pinned: page.pinned }
       yield page
     }
     return
   } catch (error) {
-    if (!(error instanceof SyncError) || (error.kind !== 'permission' && error.kind !== 'not_found'))
+    if (!(error instanceof SyncError) || !['auth', 'permission', 'not_found'].includes(error.kind))
       throw error
     const project = await lookUpProject(opened.client, opened.place, opened.access)
-    if (isAsOpen(project, opened.project)) throw error
-    yield* readingOf({ ...opened, project }, ask, at)
+    if (error.kind !== 'auth' && isAsOpen(project, opened.project)) throw error
+    yield* read(project, ask, at)
   }
 }
 
 function isAsOpen(now: Project, before: Project): boolean {
-  return now.state === before.state && now.mergeRequestsOff === before.mergeRequestsOff
+  return (
+    now.state === before.state && now.mergeRequestsOff === before.mergeRequestsOff && now.path === before.path
+  )
 }
 
 function readingOf(opened: Opened, ask: Ask, resume: Resume | null): AsyncGenerator<Page> {

@@ -1,3 +1,4 @@
+import { sha256 } from '../../domain/ledger.ts'
 import type { Heads } from '../source.ts'
 import type { Opened } from './opened.ts'
 import { branchOf, tagOf } from './ref-record.ts'
@@ -21,7 +22,11 @@ export async function readHeads({ client, project }: Opened): Promise<Listing> {
     // By default they come newest first, and a new one would shift them all.
     stableList(client, `${root}/tags`, {
       query: { order_by: 'name', sort: 'asc' },
-      row: (value) => ({ tag: tagOf(value), name: nameOf(value) }),
+      row: (value) => {
+        const tag = tagOf(value)
+        // Of a tree or a blob: no head, but a row like the others.
+        return { tag, name: tag?.name ?? sha256(nameOf(value)) }
+      },
       keyOf: ({ name }) => name,
     }),
   ])

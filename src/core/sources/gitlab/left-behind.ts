@@ -4,6 +4,7 @@ import { isGone, isRefusal } from './gone.ts'
 import { HEAD, readHeads } from './heads.ts'
 import type { Opened } from './opened.ts'
 import { rangePages } from './range-pages.ts'
+import { isWeakness } from './weakness.ts'
 
 /** Commits that are kept in memory to be judged: 20 MB. Heads that left more behind stay unmarked. */
 const MAX_CANDIDATES = 50_000
@@ -61,7 +62,7 @@ async function behind(opened: Opened, to: string, not: string | null): Promise<M
 
 async function judge(
   candidates: Map<string, string[]>,
-  isAlive: (sha: string) => Promise<boolean>,
+  isAlive: (sha: string) => Promise<boolean | null>,
 ): Promise<Set<string>> {
   const children = new Map<string, string[]>()
   for (const [sha, parents] of candidates)
@@ -72,6 +73,7 @@ async function judge(
   for (let questions = 0; undecided.size > 0 && questions < MAX_QUESTIONS; questions++) {
     const middle = [...undecided][undecided.size >> 1] as string
     const alive = await isAlive(middle)
+    if (alive === null) break
     const decided = closure(middle, alive ? candidates : children)
     for (const sha of decided) if (undecided.delete(sha) && !alive) dead.add(sha)
   }
@@ -97,14 +99,15 @@ function closure(start: string, next: Map<string, string[]>): Set<string> {
   return reached
 }
 
-/** Whether any branch or tag leads to it; also true where that cannot be told. */
-async function isReachable({ client, project }: Opened, sha: string): Promise<boolean> {
+/** Whether any branch or tag leads to it; null where that cannot be told. */
+async function isReachable({ client, project }: Opened, sha: string): Promise<boolean | null> {
   const path = `projects/${project.id}/repository/commits/${sha}/refs`
   try {
     const { json } = await client.get(path, { type: 'all', per_page: 1 })
     return json.length > 0
   } catch (error) {
-    if (error instanceof SyncError && error.kind === 'not_found') return true
+    // The marking is worth no sync: it may be slow on large repositories, and old servers do not have it.
+    if (isWeakness(error) || (error instanceof SyncError && error.kind === 'not_found')) return null
     throw error
   }
 }

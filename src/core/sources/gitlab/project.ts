@@ -47,7 +47,7 @@ async function answerFor(client: Client, wanted: number | string, access: Access
     if (!(error instanceof SyncError) || error.kind !== 'not_found') throw error
     access.learn({ state: 'gone', looked_at: null })
     throw new SyncError('not_found', `GitLab has no project ${oneLine(String(wanted))}`, {
-      hint: 'it was deleted, or the token may not see it (scope read_api and a membership are needed)',
+      hint: 'it was deleted, or the token may not see it (scope read_api and a membership are needed); a new one of its name is taken up by repos add',
       cause: error,
     })
   }

@@ -59,9 +59,15 @@ function windowed(pinned: Heads, since: number, until: number | null): Range[] {
   }))
 }
 
+/** Without a default branch the first will do: nearly all of every other is in it, too. */
 function baseOf(pinned: Heads, to: string): string | null {
-  const head = pinned[HEAD]
+  const head = pinned[HEAD] ?? first(pinned)
   return head === undefined || head === to ? null : head
+}
+
+function first(pinned: Heads): string | undefined {
+  const names = Object.keys(pinned)
+  return names.length === 0 ? undefined : pinned[names.reduce((a, b) => (b < a ? b : a))]
 }
 
 /** By name, but the default branch first. */

@@ -27,8 +27,8 @@ export function makeRefusals(): Refusals {
       const times = (inARow.get(kind) ?? 0) + 1
       inARow.set(kind, times)
       if (times >= IN_A_ROW) {
-        // Notes are what a review is; and a server that is down is no licence that is missing.
-        if (kind === 'note' || isTrouble(error)) throw error
+        // Notes are what a review is, and a server that is down does not give them either.
+        if (kind === 'note') throw error
         given.set(kind, why)
       }
       return why

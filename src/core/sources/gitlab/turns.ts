@@ -30,11 +30,12 @@ export function makeTurns({
 }): Turns {
   async function take<S extends Shape>(path: string, send: () => Promise<Exchange<S>>): Promise<Exchange<S>> {
     const endpoint = endpointOf(path)
+    // Not in the doorway: who waits for one endpoint, or for the tokens of one tenant, would keep the others out.
+    const lackingMs = await waitForTurn(endpoint)
+    if (lackingMs > 0) return noTurn(lackingMs)
     const leave = await gate.enter(signal)
     let strain: Strain = 'unknown'
     try {
-      const lackingMs = await waitForTurn(endpoint)
-      if (lackingMs > 0) return noTurn(lackingMs)
       const exchanged = await send()
       strain = strainOf(exchanged)
       await tell(endpoint, exchanged)

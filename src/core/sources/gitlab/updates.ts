@@ -1,3 +1,4 @@
+import { LOOKBACK_MS } from '../../domain/cursor.ts'
 import { SyncError } from '../../domain/errors.ts'
 import type { MergeRequest } from '../../domain/facts.ts'
 import type { Landing, Resume, Survey, TimeAsk, UpdatesAsk } from '../source.ts'
@@ -29,12 +30,6 @@ export interface Updates {
 /** Half of the pages of 20 million merge requests: the largest project known, GitLab itself, has 0.2 million. */
 const MOST_PAGES = 100_000
 
-/**
- * What was updated less long ago is not settled: GitLab stamps a record when it is saved and shows it when its
- * transaction ends, which may be after a later one was seen; it ends requests after 60 s.
- */
-const LOOKBACK_MS = 60_000
-
 /** A list that begins so much too early does not know `updated_after`; a server may well round it to seconds. */
 const ROUNDED_MS = 1000
 
@@ -52,13 +47,10 @@ export function updatesOf(
   const until = ask.window === 'time' ? ask.until.getTime() : Number.POSITIVE_INFINITY
   const [since, before] = (resume && parseToken(resume.token)) ?? [ask.since?.getTime() ?? null, 0]
 
-  const listed = new Map<number, MergeRequest>()
+  const listed = new Map<number, Pick<MergeRequest, 'digest' | 'updatedAt'>>()
   let leftOut = 0
   let firstTotal: number | null = null
-  let newest: number | null = latest(
-    since,
-    ask.window === 'updates' ? (ask.position?.getTime() ?? null) : null,
-  )
+  let newest: number | null = null
   let settled: number | null = null // the server's time when it first showed what was not yet settled
   let began: number | null = null // the server's time of the first answer, and of the last
   let present: number | null = null
@@ -74,9 +66,12 @@ export function updatesOf(
     return { items, rows: answer.json.length, next: answer.next, total: answer.total }
   }
 
-  /** What a reading that stops here has to go on from: as far as all that was updated can have been seen. */
+  /**
+   * Where a reading begins that is to see all that was updated until then: before the last one seen, whatever the time
+   * may be, and where that is still to come, before the present.
+   */
   const resumeAt = (instant: number): number =>
-    settled === null ? instant : Math.min(instant, settled - LOOKBACK_MS)
+    Math.min(instant, settled ?? Number.POSITIVE_INFINITY) - LOOKBACK_MS
 
   /** What was touched after it began is for the next reading: where that is faster than we are, this one would not end. */
   const isLater = (instant: number): boolean =>
@@ -84,7 +79,7 @@ export function updatesOf(
 
   const isNew = (mr: MergeRequest): boolean => {
     if (mr.updatedAt >= until || listed.get(mr.iid)?.digest === mr.digest) return false
-    listed.set(mr.iid, mr)
+    listed.set(mr.iid, { digest: mr.digest, updatedAt: mr.updatedAt })
     if (known.get(mr.iid) !== mr.digest) return true
     leftOut += 1
     return false
@@ -144,8 +139,8 @@ export function updatesOf(
       firstTotal === null || ask.window === 'time' ? null : Math.max(0, before + firstTotal - leftOut),
     landing: () => {
       if (ask.window === 'time') return null
-      // Neither a clock ahead nor what a transaction has yet to show is left behind.
-      return { position: newest === null ? null : new Date(resumeAt(newest)) }
+      if (newest === null) return { position: ask.position }
+      return { position: new Date(resumeAt(newest)) }
     },
   }
 }

@@ -24,7 +24,7 @@ export async function openRepository(svn: Svn, access: Access): Promise<Opened> 
       'anomaly',
       `${access.locator} is another repository now: UUID ${info.uuid}, not ${known}`,
       {
-        hint: `if it was replaced on purpose, delete its cursor row and let it be met anew: update scm.repos set settings = settings - 'uuid' where repo_type = 'svn' and url = '${access.locator}'`,
+        hint: `if it was replaced on purpose, delete its cursor row and register it again: engram-scm-sync repos add svn:${access.locator}`,
       },
     )
   access.learn({ uuid: info.uuid, root: info.root })

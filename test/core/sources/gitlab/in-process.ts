@@ -12,7 +12,7 @@ import { answer } from '../../../helpers/gitlab/routes.ts'
 /** The project as `openProject` would have it. */
 export function opened(client: Client, upstream: Upstream, pageSize = 100): Opened {
   return {
-    access: { pageSize } as Opened['access'],
+    access: { pageSize, signal: new AbortController().signal } as Opened['access'],
     place: { instance: 'http://gitlab.test', project: upstream.id },
     project: {
       id: upstream.id,

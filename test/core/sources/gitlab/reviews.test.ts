@@ -112,7 +112,8 @@ test('a failure comes when its turn has come: what is before it is yielded', asy
     for await (const page of reviewPages(open(5), FIRST, null)) got.push(page)
   })()
   expect(await failure(reading)).toMatchObject({ kind: 'auth' })
-  expect(reviewsOf(got).map(({ iid }) => iid)).toEqual(Array.from({ length: 20 }, (_, i) => i + 1))
+  // Also what was read for a page that never became full.
+  expect(reviewsOf(got).map(({ iid }) => iid)).toEqual(Array.from({ length: 22 }, (_, i) => i + 1))
 })
 
 test('notes that go away while 350 discussions are paged take no others with them', async () => {
@@ -203,7 +204,8 @@ test('a window of time reads again what lies in it, and lands nowhere', async ()
 })
 
 describe('kinds that are not given', () => {
-  test.each([402, 403, 404])(
+  // A server that fails at approvals and gives notes must not hide these.
+  test.each([402, 403, 404, 503])(
     'approvals, %i: known after three, and asked for again by the next reading',
     async (status) => {
       const { project, open } = await started()
@@ -215,7 +217,8 @@ describe('kinds that are not given', () => {
       expect(reviews).toHaveLength(40)
       for (const { whole } of reviews)
         expect(whole).toMatchObject({ kinds: ['note', 'state'], degraded: `approvals:${status}` })
-      expect(asked('approvals')).toBeLessThan(10)
+      // Of the failures each is tried three times, and six are under way at once.
+      expect(asked('approvals')).toBeLessThan(status === 503 ? 20 : 10)
       expect(truthfully(store, project)).toEqual([])
 
       unhook()
@@ -264,11 +267,6 @@ describe('kinds that are not given', () => {
       'one that fails at notes',
       ({ route }) => (route === 'discussions' ? { status: 500 } : null),
       { kind: 'upstream', status: 500 },
-    ],
-    [
-      'one that fails at approvals',
-      ({ route }) => (route === 'approvals' ? { status: 503 } : null),
-      { kind: 'upstream' },
     ],
     [
       'notes nobody may read',

@@ -56,7 +56,7 @@ test('a first sync, a quiet one, and one after changes', async () => {
 
   gitlab.requests.length = 0
   expect(await store.sync(open(), 'mrs')).toMatchObject([
-    { facts: { mrs: [] }, landing: { position: store.mrs.get(1000) && new Date(NOON - 5_000_000) } },
+    { facts: { mrs: [] }, landing: { position: store.mrs.get(1000) && new Date(NOON - 5_060_000) } },
   ])
   expect(gitlab.requests).toHaveLength(1)
 
@@ -125,7 +125,8 @@ test('an interrupted reading goes on where it was', async () => {
   const rest = await read(open(60), { ...FIRST, known }, { token: second.token, pinned: {} })
   expect(iids(rest)).toHaveLength(230)
   expect(rest.at(-1)).toMatchObject({ done: 350 })
-  expect(gitlab.requests.length).toBeLessThanOrEqual(3)
+  // The minute before the last one stored is listed again, and here that is nearly all.
+  expect(gitlab.requests.length).toBeLessThanOrEqual(4)
 })
 
 test.each(['ms', 'us'] as const)(
@@ -142,8 +143,8 @@ test.each(['ms', 'us'] as const)(
     const pages = await read(open(), ask)
     expect(iids(pages)).toEqual(Array.from({ length: 230 }, (_, i) => i + 20))
     expect(pages.at(-1)?.landing).toBeNull()
-    // What was updated at its very end is counted: asking for less would leave out what PostgreSQL has before it.
-    expect([230, 231]).toContain((await surveyUpdates(open(), ask)).items)
+    // Upstream counts what was updated at its very end, too: no number is better than a wrong one.
+    expect((await surveyUpdates(open(), ask)).items).toBeNull()
   },
 )
 
