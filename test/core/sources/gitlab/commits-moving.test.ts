@@ -67,7 +67,7 @@ async function sync(
   throw new Error(`20 attempts were not enough: ${last}`)
 }
 
-test('whatever is pushed, rewritten and deleted at every request, the next quiet sync has it all', async () => {
+test('B34 whatever is pushed, rewritten and deleted at every request, the next quiet sync has it all', async () => {
   const seed = newSeed()
   const random = seeded(seed)
   const gitlab = await gitlabHere()

@@ -151,7 +151,7 @@ async function liveAll(count: number, more: Parameters<typeof live>[1], least: n
 }
 
 test(
-  `${HISTORIES} histories that change at every request, with crashes (seed ${SEED})`,
+  `B33 ${HISTORIES} histories that change at every request, with crashes (seed ${SEED})`,
   { timeout: 600_000 },
   () => liveAll(HISTORIES, {}, 50),
 )
