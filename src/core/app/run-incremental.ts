@@ -17,6 +17,9 @@ export interface IncrementalAsk {
   lockWaitSeconds: number
 }
 
+/** A job has three tries; who rewrites history faster than it is read is waited for no longer. */
+const MOST_GONE = 2
+
 /**
  * Brings one repository from its cursor to now. An interrupted sync is finished first, from the page after the last
  * one stored; the cursor moves last, and only past pages that are stored.
@@ -28,12 +31,14 @@ export async function runIncremental(ctx: Context, ask: IncrementalAsk): Promise
 
   const holder = makeHolder(ctx)
   let resumed = false
+  let gone = 0
   let synced = 0
   let report: JobReport | null
   for (;;) {
     const planned = await planIncremental(ctx, repo, ask.job)
     report = await workOff(ctx, holder, repo, ask, planned.jobId)
     synced += report?.tally.synced ?? 0
+    if (report?.error?.isGone && ++gone <= MOST_GONE) continue
     // What was interrupted ends where upstream stood then, and what another process finished was not ours: once more.
     if (report && (!planned.resumed || report.status === 'failed')) break
     resumed ||= report !== null

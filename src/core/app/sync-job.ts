@@ -4,7 +4,7 @@ import { failJob, type HeldJob } from '../db/jobs.ts'
 import { rollUpPlans } from '../db/plans.ts'
 import { backoffSeconds } from '../domain/backoff.ts'
 import { cursorKvKey } from '../domain/cursor.ts'
-import { SyncError } from '../domain/errors.ts'
+import { GONE, SyncError } from '../domain/errors.ts'
 import { kindIn, type Repo } from '../domain/repo.ts'
 import { emptyTally, statsOf, type Tally, type Usage } from '../domain/tally.ts'
 import type { Ask, Reading } from '../sources/source.ts'
@@ -63,7 +63,9 @@ export async function syncJob(
       const { page } = ready
       if (page.restarted) {
         if (tally.pages > 0)
-          throw new SyncError('upstream', 'what was being read is gone; it will be read anew')
+          throw new SyncError('upstream', 'what was being read is gone; it will be read anew', {
+            status: GONE,
+          })
         before = ''
       }
       lease.signal.throwIfAborted()

@@ -24,6 +24,9 @@ export const FAILURES = {
 
 export type FailureKind = keyof typeof FAILURES
 
+/** HTTP's word for it; a server that says it itself is `not_found`. */
+export const GONE = 410
+
 /** The one error class. `hint` says what an operator does next; `cause` keeps the original. */
 export class SyncError extends Error {
   override readonly name = 'SyncError'
@@ -53,6 +56,11 @@ export class SyncError extends Error {
     this.retryAfterSeconds = more.retryAfterSeconds
     this.status = more.status
     this.limit = more.limit
+  }
+
+  /** What was being read is not there any more: the next try reads what there is now, so it need not wait. */
+  get isGone(): boolean {
+    return this.kind === 'upstream' && this.status === GONE
   }
 
   get category(): string {

@@ -266,12 +266,13 @@ describe.each(servers())('the shared request budget on the $name server', ({ url
     expect(await sql('select ctid, * from scm.sync_rate_limits')).toEqual(before)
   })
 
-  test('two thousand turns leave the table as small as it was', async () => {
+  test('two thousand turns leave no trail of dead rows', async () => {
     await sql('vacuum full scm.sync_rate_limits')
     await granted([instance(1e5, 2_000), tenant(1e5, 2_000)], 2_000)
     const [{ pages }] = await sql(
       `select pg_relation_size('scm.sync_rate_limits') / current_setting('block_size')::int as pages`,
     )
-    expect(pages).toBeLessThanOrEqual(2)
+    // 4,000 versions are 50 pages; a busy machine's snapshots keep a few of them for a while.
+    expect(pages).toBeLessThanOrEqual(10)
   })
 })

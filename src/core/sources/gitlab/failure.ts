@@ -30,7 +30,7 @@ export function failedStatus(status: number, words: string, said: Said): Failed 
         ...failed,
         kind: 'auth',
         again: false,
-        hint: 'give a valid token with scope read_api: GITLAB_TOKEN, or token of [scm.gitlab.instances.NAME] or [scm.gitlab.tenants.NAME]',
+        hint: 'give a valid token with scope read_api (GITLAB_TOKEN, or of [scm.gitlab.instances])',
       }
     case 402:
     case 403:

@@ -1,4 +1,4 @@
-import { SyncError } from '../../domain/errors.ts'
+import { GONE, SyncError } from '../../domain/errors.ts'
 import type { Opened } from './opened.ts'
 
 /** What a list of commits that are not there may be answered with; a 500 by old servers. */
@@ -26,10 +26,7 @@ export function gone(sha: string): SyncError {
   })
 }
 
-/** A client's own 410 is `not_found`. */
-const GONE = 410
-
 /** What was pinned is no longer there; a reading has to begin anew with what there is now. */
 export function isGone(error: unknown): boolean {
-  return error instanceof SyncError && error.kind === 'upstream' && error.status === GONE
+  return error instanceof SyncError && error.isGone
 }
