@@ -3,10 +3,11 @@ import { basename, dirname, isAbsolute } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { SyncError } from '../../domain/errors.ts'
 import { oneLine } from '../../domain/one-line.ts'
+import { canonicalAuthority } from '../authority.ts'
 
 export type Scheme = 'https' | 'http' | 'ssh' | 'git'
 
-const DEFAULT_PORT: Record<Scheme, string> = { https: '443', http: '80', ssh: '22', git: '9418' }
+const DEFAULT_PORT: Record<Scheme, number> = { https: 443, http: 80, ssh: 22, git: 9418 }
 const CREDENTIALS =
   'leave the user out and set [scm.git] username and password_file, or SCM_GIT_USERNAME and SCM_GIT_PASSWORD'
 const FORMS = 'give a local path, https://host/path, ssh://host/path or user@host:path'
@@ -108,22 +109,12 @@ function remote(scheme: Scheme, rest: string, typed: string): string {
   if (path === '') throw refuse(`${show(typed)} names a host and no repository`, FORMS)
   if (/^\/+(-|%2d)/i.test(path)) throw refuse(`${show(typed)} has a path that looks like an option`, FORMS)
 
-  const at = authority.lastIndexOf('@')
-  const user = at < 0 ? null : authority.slice(0, at)
-  if (user !== null && (scheme !== 'ssh' || user.includes(':')))
-    throw refuse(`${show(typed)} carries a user or a password`, CREDENTIALS)
-  if (user !== null && !/^[a-z0-9_][a-z0-9_.+-]*$/i.test(user))
-    throw refuse(`${show(typed)} has an odd user name`, FORMS)
-
-  const [, host = '', port] =
-    /^(\[[0-9a-f:.]+\]|[^:[\]]*)(?::(\d{1,5}))?$/i.exec(authority.slice(at + 1)) ?? []
-  if (!/^(\[[0-9a-f:.]+\]|[a-z0-9_][a-z0-9._-]*)$/i.test(host))
-    throw refuse(`${show(typed)} has no usable host`, FORMS)
-  if (port !== undefined && (Number(port) === 0 || Number(port) > 65535))
-    throw refuse(`${show(typed)} has no usable port`, FORMS)
-
-  const kept = port === undefined || Number(port) === Number(DEFAULT_PORT[scheme]) ? '' : `:${Number(port)}`
-  const canonical = `${scheme}://${user === null ? '' : `${user}@`}${host.toLowerCase()}${kept}${path}`
+  const found = canonicalAuthority(authority, {
+    port: DEFAULT_PORT[scheme],
+    mayHaveUser: scheme === 'ssh',
+  })
+  if ('odd' in found) throw refuse(`${show(typed)} ${found.odd}`, found.isCredentials ? CREDENTIALS : FORMS)
+  const canonical = `${scheme}://${found.canonical}${path}`
   return scheme === 'ssh' || scheme === 'git' ? canonical : throughUrl(canonical, typed)
 }
 

@@ -4,7 +4,7 @@ import { type Diff, MAX_PATHS, MAX_PATHS_BYTES } from '../git/diffs.ts'
 import { diffstatOf, MAX_PATCH_BYTES, patchOf } from '../git/patches.ts'
 import { changeOf } from './diff-record.ts'
 import type { Opened } from './opened.ts'
-import { PER_PAGE } from './stable-list.ts'
+import { PER_PAGE } from './shifting.ts'
 import { isWeakness, reasonOf } from './weakness.ts'
 
 /** Commits asked for side by side; the gate lets in as many as the server bears. */

@@ -1,7 +1,7 @@
 import { cleanText } from '../../domain/clean.ts'
 import { SyncError } from '../../domain/errors.ts'
 import type { Json } from '../../domain/ledger.ts'
-import { type Moment, parseMoment } from './moment.ts'
+import { type Moment, parseMoment } from '../moment.ts'
 
 /** Characters of a line of text: a name, a path, an address. GitLab's own limit of a title is 255. */
 const MOST_CHARS = 4096

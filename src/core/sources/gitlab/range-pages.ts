@@ -4,6 +4,7 @@ import { lineage } from './lineage.ts'
 import type { Opened } from './opened.ts'
 import { type RangeAnswer, rangeAnswers } from './range-answers.ts'
 import type { Range } from './ranges.ts'
+import { PER_PAGE } from './shifting.ts'
 
 /** Commits of one range, as they follow each other in it. */
 export interface Stretch {
@@ -23,9 +24,6 @@ export interface Place {
 /** Answers asked for beyond the one at hand, in a range of more than a page: what it costs are as many empty ones at its end. */
 const AHEAD = 2
 
-/** Of an answer behind which others are asked for before it is there. */
-const FULL = 100
-
 /**
  * The commits of a range, newest first. The list never changes, so pages by offset cannot shift, and some may be asked for
  * side by side. `alive` are commits that were there just now.
@@ -41,15 +39,15 @@ export async function* rangePages(
 ): AsyncGenerator<Stretch> {
   const ask = rangeAnswers(opened, range, stats)
   // From the page that holds the last commit read: it shows whether this still is the same list.
-  const start = from.n === 0 ? 0 : from.n - 1 - ((from.n - 1) % 100)
+  const start = from.n === 0 ? 0 : from.n - 1 - ((from.n - 1) % PER_PAGE)
   const { base, first } = await opening(opened, range, alive, (base) => ask(base, start))
   const check = lineage(range, from.n === 0)
 
   let ahead: Promise<RangeAnswer>[] = []
   const after = async ({ commits, end }: RangeAnswer): Promise<RangeAnswer> => {
-    if (commits.length === FULL)
+    if (commits.length === PER_PAGE)
       while (ahead.length < AHEAD) {
-        const asked = ask(base, end + FULL * ahead.length)
+        const asked = ask(base, end + PER_PAGE * ahead.length)
         asked.catch(() => {}) // it is thrown when its turn comes, or not at all when the consumer left
         ahead.push(asked)
       }

@@ -5,8 +5,6 @@ export interface Branch {
   /** `refs/heads/…` */
   name: string
   sha: string
-  /** Into the default branch: nothing new can be reached from it. */
-  merged: boolean
   /** Milliseconds since 1970, of its commit. */
   committedAt: number | null
   isDefault: boolean
@@ -28,7 +26,6 @@ export function branchOf(value: unknown): Branch {
   return {
     name,
     sha: commit.must('id', commit.sha('id')),
-    merged: fields.boolean('merged') ?? false,
     committedAt: committedAtOf(commit),
     isDefault: fields.boolean('default') ?? false,
   }

@@ -1,5 +1,6 @@
 import { SyncError } from '../../domain/errors.ts'
 
+/** GitLab's largest per_page. */
 export const PER_PAGE = 100
 
 /** Each divides the one before it: a page that is too large has its beginning where a page of fewer rows begins. */

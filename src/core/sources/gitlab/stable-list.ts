@@ -1,8 +1,6 @@
 import { SyncError } from '../../domain/errors.ts'
 import type { Client, Query } from './client.ts'
-
-/** GitLab's largest per_page. */
-export const PER_PAGE = 100
+import { PER_PAGE } from './shifting.ts'
 
 /** Rows of a page below which an overlap may leave no room for new ones. */
 const FEWEST = 10

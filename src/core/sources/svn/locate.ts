@@ -1,5 +1,6 @@
 import { SyncError } from '../../domain/errors.ts'
 import { oneLine } from '../../domain/one-line.ts'
+import { canonicalAuthority } from '../authority.ts'
 
 /** What anybody may name, and what the operator must have allowed: a tunnel runs ssh, a file is this machine's. */
 export type Scheme = 'https' | 'http' | 'svn' | 'svn+ssh' | 'file'
@@ -76,22 +77,12 @@ function isScheme(text: string): text is Scheme {
 }
 
 function canonicalHost(authority: string, scheme: Scheme, typed: string): string {
-  const at = authority.lastIndexOf('@')
-  const user = at < 0 ? null : authority.slice(0, at)
-  if (user !== null && (scheme !== 'svn+ssh' || user.includes(':')))
-    throw refuse(`${show(typed)} carries a user or a password`, CREDENTIALS)
-  if (user !== null && !/^[a-z0-9_][a-z0-9_.+-]*$/i.test(user))
-    throw refuse(`${show(typed)} has an odd user name`, FORMS)
-
-  const [, host = '', port] =
-    /^(\[[0-9a-f:.]+\]|[^:[\]]*)(?::(\d{1,5}))?$/i.exec(authority.slice(at + 1)) ?? []
-  // A leading dash would be an option of ssh (CVE-2017-9800).
-  if (!/^(\[[0-9a-f:.]+\]|[a-z0-9_][a-z0-9._-]*)$/i.test(host))
-    throw refuse(`${show(typed)} has no usable host`, FORMS)
-  if (port !== undefined && (Number(port) === 0 || Number(port) > 65535))
-    throw refuse(`${show(typed)} has no usable port`, FORMS)
-  const kept = port === undefined || Number(port) === DEFAULT_PORT[scheme] ? '' : `:${Number(port)}`
-  return `${user === null ? '' : `${user}@`}${host.toLowerCase()}${kept}`
+  const found = canonicalAuthority(authority, {
+    port: DEFAULT_PORT[scheme],
+    mayHaveUser: scheme === 'svn+ssh',
+  })
+  if ('odd' in found) throw refuse(`${show(typed)} ${found.odd}`, found.isCredentials ? CREDENTIALS : FORMS)
+  return found.canonical
 }
 
 function canonicalPath(path: string, typed: string): string {

@@ -1,5 +1,5 @@
 import type { Revision } from '../../domain/facts.ts'
-import { parseMoment } from '../gitlab/moment.ts'
+import { parseMoment } from '../moment.ts'
 import type { Entry } from './entries.ts'
 
 /** An entry of the log as a Revision without a patch. Tolerant: whatever svn can list, this can hold. */

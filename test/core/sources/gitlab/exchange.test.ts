@@ -125,7 +125,7 @@ describe('B30 what is no answer is an error, not an empty page', () => {
     ],
     ['two lengths', http(200, '[]', { 'Content-Length': '2', 'content-Length': '3' }), 'cut or broken'],
   ])('%s', async (_what, answer, says) => {
-    await using server = await rawServer((_, socket) => socket.end(answer))
+    await using server = await rawServer((_, socket) => socket.write(answer))
     const client = asking(server.url)
     const error = await failure(client.get('x'))
     expect(error).toMatchObject({ kind: 'upstream', status: undefined, limit: undefined })

@@ -6,7 +6,6 @@ import { refName } from '../../../../src/core/sources/git/refs.ts'
 import { commitOf } from '../../../../src/core/sources/gitlab/commit-record.ts'
 import { changeOf } from '../../../../src/core/sources/gitlab/diff-record.ts'
 import { Fields } from '../../../../src/core/sources/gitlab/fields.ts'
-import { parseMoment } from '../../../../src/core/sources/gitlab/moment.ts'
 import { mergeRequestOf } from '../../../../src/core/sources/gitlab/mr-record.ts'
 import { projectOf } from '../../../../src/core/sources/gitlab/project-record.ts'
 import { branchOf, tagOf } from '../../../../src/core/sources/gitlab/ref-record.ts'
@@ -16,6 +15,7 @@ import {
   stateEventOf,
 } from '../../../../src/core/sources/gitlab/review-record.ts'
 import { systemNoteType } from '../../../../src/core/sources/gitlab/system-note.ts'
+import { parseMoment } from '../../../../src/core/sources/moment.ts'
 import { freshDatabase, servers, type TestDatabase } from '../../../helpers/database.ts'
 
 const SHA = 'ab'.repeat(20)
@@ -547,12 +547,10 @@ describe('a ref', () => {
     expect(branchOf({ name: 'a/b', merged: true, default: true, commit })).toEqual({
       name: 'refs/heads/a/b',
       sha: SHA,
-      merged: true,
       committedAt: MS,
       isDefault: true,
     })
     expect(branchOf({ name: 'x', commit: { id: SHA } })).toMatchObject({
-      merged: false,
       isDefault: false,
       committedAt: null,
     })

@@ -1,4 +1,4 @@
-import { cleanEpoch } from '../../domain/clean.ts'
+import { cleanEpoch } from '../domain/clean.ts'
 
 export interface Moment {
   /** Milliseconds since 1970; null for a date that cannot be one. */
