@@ -2,7 +2,7 @@ import type { Usage } from '../../domain/tally.ts'
 import { type Answer, answerOf, readBody, type Shape, wordsOf } from './answer.ts'
 import { type Failed, failedException, failedProtocol, failedStatus, tooLarge, tooSlow } from './failure.ts'
 import { redirected } from './redirect.ts'
-import { type Said, saidBy } from './wait.ts'
+import { count, type Said, saidBy } from './wait.ts'
 
 /** What one attempt asks for. */
 export interface Request<S extends Shape> {
@@ -45,6 +45,10 @@ export async function exchange<S extends Shape>(
 
     const { status, headers } = response
     said = saidBy(headers, now())
+    // Not read to be thrown away: 2 MB of chunks that the process would keep.
+    if (status === 200 && (count(headers.get('content-length')) ?? 0) > maxBytes)
+      return { result: tooLarge(maxBytes), said }
+
     const { chunks, whole } = await readBody(response, status === 200 ? maxBytes : MAX_WORDS)
     if (status === 200 && !whole) return { result: tooLarge(maxBytes), said }
 

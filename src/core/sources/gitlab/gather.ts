@@ -2,8 +2,11 @@ import type { Facts } from '../../domain/facts.ts'
 import type { Page } from '../source.ts'
 import { tokenOf, type Updates } from './updates.ts'
 
-/** Characters after which a page ends early: two pages are in memory at a time. */
-const PAGE_CHARS = 2 * 1024 * 1024
+/**
+ * Characters after which a page ends early: two pages are in memory at a time, each as facts, as JSON and as bytes on
+ * their way. With twice as many, and twice ROOM, 16 reviews of Chinese notes of 100,000 take 143 instead of 129 MB.
+ */
+const PAGE_CHARS = 1024 * 1024
 
 /** A fact of a merge request on its way to a page. */
 export interface Entry {

@@ -1,12 +1,20 @@
 import { largerThan, PER_PAGE } from './shifting.ts'
 
-/** Characters of answers that may come at the same time; a usual one has 50,000. */
-const ROOM = 2 * 1024 * 1024
+/**
+ * Characters of answers that may come at the same time; a usual one has 50,000. One that is not Latin makes all of a
+ * text take two bytes each.
+ */
+const ROOM = 1024 * 1024
 
 /** How heavy the answers of one reading are: six of 8 MB side by side, parsed, would be 300 MB. */
 export interface Load {
   /** Rows per page to begin with. */
   readonly size: number
+  /**
+   * Fulfilled with the first answer: until then nobody knows. Six that learn it each by themselves leave 26 MB of refused
+   * pages behind, which the process keeps.
+   */
+  readonly known: Promise<void>
   /** How many may be read side by side. */
   readonly width: number
   asks(size: number): void
@@ -16,7 +24,12 @@ export interface Load {
 export function makeLoad(most: number): Load {
   let size = PER_PAGE
   let largest = 0
+  let tell = (): void => {}
+  const known = new Promise<void>((resolve) => {
+    tell = resolve
+  })
   return {
+    known,
     get size() {
       return size
     },
@@ -30,7 +43,9 @@ export function makeLoad(most: number): Load {
     },
     came: (chars) => {
       largest = Math.max(chars, largest / 2)
-      if (largest < ROOM / 4) size = largerThan(size)
+      const larger = largerThan(size)
+      if ((largest / size) * larger < ROOM) size = larger
+      tell()
     },
   }
 }

@@ -6,8 +6,8 @@ import { isTrouble, type Refusals } from './refusals.ts'
 import { approvalEventsOf, noteEventsOf, stateEventOf } from './review-record.ts'
 import { allOf } from './shifting.ts'
 
-/** Characters after which a long review is given out in part. */
-const PART_CHARS = 1024 * 1024
+/** Characters after which a long review is given out in part: half a page. */
+const PART_CHARS = 512 * 1024
 
 /** Their ids are in memory until the review is whole. */
 const MOST_EVENTS = 200_000
@@ -52,7 +52,7 @@ export async function* reviewOf(
         })
         began ??= date
         const items = json.flatMap(eventsOf)
-        load.came(items.reduce((sum, event) => sum + charsOf(event), 0))
+        load.came(charsOf(items))
         return { items, rows: json.length, next, total }
       },
       key: ({ id }) => id,
@@ -82,7 +82,7 @@ export async function* reviewOf(
           if (ids.length > MOST_EVENTS)
             throw new SyncError('upstream', `!${mr.iid} has more than ${MOST_EVENTS} events`)
           events.push(...some)
-          chars += some.reduce((sum, event) => sum + charsOf(event), 0)
+          chars += charsOf(some)
           if (chars < PART_CHARS) continue
           yield { iid: mr.iid, events, whole: null }
           events = []
@@ -118,9 +118,12 @@ function isComment({ kind, payload }: ReviewEvent): boolean {
   return kind === 'note' && payload.system === false
 }
 
-/** An event, as far as its size goes. */
-export function charsOf({ body, payload }: ReviewEvent): number {
-  return 500 + (body?.length ?? 0) + Object.keys(payload).length * 20
+/** Events, as far as their size goes. */
+export function charsOf(events: ReviewEvent[]): number {
+  return events.reduce(
+    (sum, { body, payload }) => sum + 500 + (body?.length ?? 0) + Object.keys(payload).length * 20,
+    0,
+  )
 }
 
 /** Whether the merge request itself can be had; a server that fails at that too has trouble of another kind. */

@@ -25,18 +25,14 @@ export async function* reviewPages(
 function entriesOf(opened: Opened, updates: Updates): AsyncGenerator<Entry> {
   const refusals = makeRefusals()
   const load = makeLoad(WIDTH)
-  return sideBySide(
-    updates.rows(),
-    () => load.width,
-    async function* ({ mr, resumeAt }) {
-      for await (const review of reviewOf(opened, mr, { refusals, load }))
-        yield {
-          iid: mr.iid,
-          // With its review, since nobody may have asked for merge requests by themselves.
-          fact: { mrs: review.whole ? [mr] : [], reviews: [review] },
-          chars: review.events.reduce((sum, event) => sum + charsOf(event), 0),
-          resumeAt,
-        }
-    },
-  )
+  return sideBySide(updates.rows(), load, async function* ({ mr, resumeAt }) {
+    for await (const review of reviewOf(opened, mr, { refusals, load }))
+      yield {
+        iid: mr.iid,
+        // With its review, since nobody may have asked for merge requests by themselves.
+        fact: { mrs: review.whole ? [mr] : [], reviews: [review] },
+        chars: charsOf(review.events),
+        resumeAt,
+      }
+  })
 }

@@ -1,18 +1,18 @@
 /**
- * Reads up to `width()` items at a time, and yields what they bring in the order of the items: what has come out is all
+ * Reads up to `width` items at a time, and yields what they bring in the order of the items: what has come out is all
  * there is up to some item. Each is asked for its first part at once and for its others when its turn has come, so no
- * more than `width()` parts are in memory.
+ * more than `width` parts are in memory. The first item is alone until the width is `known`, or its first part is there.
  */
 export async function* sideBySide<T, U>(
   items: AsyncGenerator<T>,
-  width: () => number,
+  room: { readonly width: number; readonly known: Promise<void> },
   read: (item: T) => AsyncGenerator<U>,
 ): AsyncGenerator<U> {
   const open: { parts: AsyncGenerator<U>; first: Promise<IteratorResult<U>> }[] = []
   let more = true
   try {
     for (;;) {
-      while (more && open.length < width()) {
+      while (more && open.length < room.width) {
         const { value, done } = await items.next()
         if (done) more = false
         else {
@@ -20,6 +20,7 @@ export async function* sideBySide<T, U>(
           const first = parts.next()
           first.catch(() => {}) // it is thrown when its turn comes, or not at all when the consumer left
           open.push({ parts, first })
+          await Promise.race([room.known, first.catch(() => {})])
         }
       }
       const [head] = open

@@ -279,6 +279,12 @@ describe('B35 a body without measure', () => {
     await expect.poll(() => server.busy()).toBe(0)
   })
 
+  test('announced larger than may be, nothing of it is read', async () => {
+    await using server = await always(http(200, '', { 'content-length': '2097153' }))
+    expect(await failure(asking(server.url).get('x'))).toMatchObject({ kind: 'upstream', limit: 'bytes' })
+    await expect.poll(() => server.busy()).toBe(0)
+  })
+
   test('a refusal that never ends is cut after its first words', async () => {
     await using server = await rawServer((_, socket) => {
       socket.write(

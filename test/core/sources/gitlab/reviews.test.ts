@@ -325,6 +325,20 @@ describe('long reviews', () => {
     for (const { facts } of pages) expect(JSON.stringify(facts).length).toBeLessThan(9_000_000)
   })
 
+  test('how many discussions are too many is learned from the first, and once', async () => {
+    const { project, open } = await started()
+    for (let m = 0; m < 8; m++) {
+      const iid = project.mr({ at: NOON - 3_600_000 + m * 1000 })
+      for (let i = 0; i < 30; i++)
+        project.note(iid, { body: `${i} ${'x'.repeat(100_000)}`, at: NOON - 100_000 })
+    }
+    expect(reviewsOf(await read(open())).flatMap(({ events }) => events)).toHaveLength(240)
+    const sizes = gitlab.requests.flatMap(({ route, query }) =>
+      route === 'discussions' ? [Number(query.get('per_page'))] : [],
+    )
+    expect(sizes.filter((size) => size > 5)).toEqual([100, 50, 25])
+  })
+
   test('a discussion larger than an answer may be is left out, and deletes nothing', async () => {
     const { project, open } = await started()
     some(project, 1)
