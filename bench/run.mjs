@@ -1,6 +1,7 @@
 /**
  * `npm run bench [-- <repository>]`: what a first sync costs, beside the floor (git alone, to nowhere) in the same run;
- * the same of a GitLab project, beside a bare fetch loop; and what it costs to start. Read the ratios: absolute figures are this machine's, at this hour.
+ * the same of a GitLab project, beside a bare fetch loop, and of a Subversion repository, beside `svn log`; and what it
+ * costs to start. Read the ratios: absolute figures are this machine's, at this hour.
  */
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -10,6 +11,7 @@ import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { gitlabSyncs } from './gitlab.mjs'
 import { run, writeHistory } from './history.mjs'
+import { svnSyncs } from './svn.mjs'
 
 const ROUNDS = 3
 const STARTS = 10
@@ -35,6 +37,7 @@ try {
   await sync('db', 'up')
   await firstSyncs(repo, count)
   await gitlabSyncs({ work, env, say })
+  await svnSyncs({ work, env, say })
   await starts()
 } finally {
   await sync('db', 'down')

@@ -24,6 +24,10 @@ const ENV = {
   LC_ALL: 'C.UTF-8',
   GIT_CONFIG_NOSYSTEM: '1',
   GIT_CONFIG_GLOBAL: '/dev/null',
+  // A repository that lives as long as a test need not outlive the machine.
+  GIT_CONFIG_COUNT: '1',
+  GIT_CONFIG_KEY_0: 'core.fsync',
+  GIT_CONFIG_VALUE_0: 'none',
   GIT_AUTHOR_NAME: 'A U Thor',
   GIT_AUTHOR_EMAIL: 'author@example.com',
   GIT_AUTHOR_DATE: '1700000000 +0200',
@@ -63,6 +67,12 @@ export function repoAt(dir: string, initArgs: string[] | null = []): TestRepo {
       .trimEnd()
   if (initArgs !== null) run('', ['init', '-q', '-b', 'main', ...initArgs])
 
+  let tree: string | undefined
+  const tipOf = (ref: string): string[] => {
+    const { stdout } = spawnSync('git', ['rev-parse', '-q', '--verify', ref], { cwd: dir, env: ENV })
+    const tip = stdout.toString().trim()
+    return tip === '' ? [] : [tip]
+  }
   const repo: TestRepo = {
     dir,
     git: (...args) => run('', args),
@@ -75,11 +85,8 @@ export function repoAt(dir: string, initArgs: string[] | null = []): TestRepo {
     rawCommit: (bytes) => run(bytes, ['hash-object', '-w', '--literally', '-t', 'commit', '--stdin']),
     commit: (message, { branch = 'main', date = 1_700_000_000, parents } = {}) => {
       const ref = `refs/heads/${branch}`
-      const tip = spawnSync('git', ['rev-parse', '-q', '--verify', ref], { cwd: dir, env: ENV })
-        .stdout.toString()
-        .trim()
-      const from = parents ?? (tip === '' ? [] : [tip])
-      const tree = run('', ['mktree'])
+      const from = parents ?? tipOf(ref)
+      tree ??= run('', ['mktree'])
       const dates = { GIT_AUTHOR_DATE: `@${date} +0000`, GIT_COMMITTER_DATE: `@${date} +0000` }
       const sha = run(message, ['commit-tree', tree, ...from.flatMap((parent) => ['-p', parent])], dates)
       run('', ['update-ref', ref, sha])
@@ -151,6 +158,7 @@ export function accessTo(typed: string, more: Partial<Access> = {}): Access {
     budget: null,
     tier: 'none',
     pageSize: 1000,
+    asksDetails: true,
     cacheDir: more.cacheDir ?? tempFolder(),
     credentials: null,
     signal: new AbortController().signal,

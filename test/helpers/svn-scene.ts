@@ -1,9 +1,9 @@
 import type pg from 'pg'
 import type { Context } from '../../src/core/app/context.ts'
-import { registerRepo } from '../../src/core/app/manage-repos.ts'
-import { previewBackfill, previewIncremental } from '../../src/core/app/preview.ts'
-import { type BackfillAsk, runBackfill } from '../../src/core/app/run-backfill.ts'
-import { runIncremental } from '../../src/core/app/run-incremental.ts'
+import { registerRepo } from '../../src/core/app/manage/repos.ts'
+import { previewBackfill, previewIncremental } from '../../src/core/app/sync/preview.ts'
+import { type BackfillAsk, runBackfill } from '../../src/core/app/sync/run-backfill.ts'
+import { runIncremental } from '../../src/core/app/sync/run-incremental.ts'
 import { svnOf } from '../../src/core/runtime/svn.ts'
 import { contextOn, type Wishes } from './context.ts'
 import { freshDatabase } from './database.ts'
@@ -41,7 +41,11 @@ export async function openSvnScene(
     const made = contextOn(db, { ...wishes, settings: { ...settings, ...more } })
     return {
       ...made,
-      sources: { ...made.sources, svn: svnOf(made.config, process.env.PATH ?? ''), ...wishes.sources },
+      sources: {
+        ...made.sources,
+        svn: svnOf(made.config, { path: process.env.PATH ?? '' }),
+        ...wishes.sources,
+      },
     }
   }
   const { repo_id: repoId } = await registerRepo(ctx(), { repo: `svn:${svnUrl}`, projectKey: null })

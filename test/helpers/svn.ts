@@ -8,7 +8,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs'
-import { createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -43,11 +43,16 @@ function runs(program: string): boolean {
 
 /** Folders and servers that are gone after the test file. */
 const folders: string[] = []
-const servers: (() => void)[] = []
-afterAll(() => {
-  for (const stop of servers) stop()
+const servers: (() => void | Promise<void>)[] = []
+afterAll(async () => {
+  for (const stop of servers) await stop()
   for (const folder of folders) rmSync(folder, { recursive: true, force: true })
 })
+
+/** Stops a server of the test file. */
+export function onEnd(stop: () => void | Promise<void>): void {
+  servers.push(stop)
+}
 
 export function svnFolder(): string {
   const folder = realpathSync(mkdtempSync(join(tmpdir(), 'svn-room-')))
@@ -63,32 +68,36 @@ export function tool(program: string, args: string[], input: string | Buffer = '
 }
 
 export interface SvnServer {
-  /** svn://127.0.0.1:port */
+  /** svn://127.0.0.1:port, or http:// */
   url: string
   /** Where its repositories are. */
   dir: string
 }
 
-/** A real svnserve on loopback over an empty folder. */
-export async function startServer(): Promise<SvnServer> {
-  const dir = svnFolder()
+/** A real svnserve on loopback over a folder, an empty one if none is given. */
+export async function startServer(dir = svnFolder()): Promise<SvnServer> {
   const port = await freePort()
   const args = ['-d', '--foreground', '--listen-host', '127.0.0.1', '--listen-port', String(port), '-r', dir]
   const child = spawn('svnserve', args, { env: ENV, stdio: 'ignore' })
-  servers.push(() => child.kill('SIGKILL'))
-  tool('svnadmin', ['create', join(dir, 'up')])
+  onEnd(() => void child.kill('SIGKILL'))
+  await untilOpen(port)
+  return { url: `svn://127.0.0.1:${port}`, dir }
+}
+
+/** Waits until somebody listens on a port of loopback. */
+export async function untilOpen(port: number): Promise<void> {
   for (let tries = 0; ; tries++) {
-    try {
-      tool('svn', ['info', '--non-interactive', `svn://127.0.0.1:${port}/up`])
-      return { url: `svn://127.0.0.1:${port}`, dir }
-    } catch (error) {
-      if (tries > 100) throw error
-      await pause(50)
-    }
+    const isOpen = await new Promise<boolean>((told) => {
+      const socket = connect(port, '127.0.0.1', () => told(true)).on('error', () => told(false))
+      socket.on('connect', () => socket.destroy())
+    })
+    if (isOpen) return
+    if (tries > 200) throw new Error(`nobody listens on port ${port}`)
+    await pause(25)
   }
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer()
   await new Promise<void>((ready) => server.listen(0, '127.0.0.1', ready))
   const { port } = server.address() as { port: number }
@@ -133,7 +142,7 @@ export function makeRepository(server: SvnServer, name: string): SvnRepo {
 
 /** A dump stream: what `svnadmin load --bypass-prop-validation` takes, and a client would never have sent. */
 export function load(repo: SvnRepo, dump: Buffer | string): void {
-  tool('svnadmin', ['load', '-q', '--bypass-prop-validation', repo.dir], dump)
+  tool('svnadmin', ['load', '-q', '--no-flush-to-disk', '--bypass-prop-validation', repo.dir], dump)
 }
 
 export interface DumpNode {
@@ -195,11 +204,12 @@ export function fakeSvn(script: string): string {
   return [folder, ENV.PATH].join(delimiter)
 }
 
-/** Processes that have `marker` in their command line. */
+/** Processes that have `marker` in their command line, or in the environment they were started with. */
 export function running(marker: string): string[] {
+  const has = (file: string): boolean => readFileSync(file, 'latin1').includes(marker)
   return readdirSync('/proc').filter((pid) => {
     try {
-      return /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes(marker)
+      return /^\d+$/.test(pid) && (has(`/proc/${pid}/cmdline`) || has(`/proc/${pid}/environ`))
     } catch {
       return false
     }
@@ -221,6 +231,7 @@ export function accessTo(typed: string, more: Partial<Access> = {}): Access {
     budget: null,
     tier: 'paths',
     pageSize: 500,
+    asksDetails: true,
     cacheDir: more.cacheDir ?? svnFolder(),
     credentials: null,
     signal: new AbortController().signal,

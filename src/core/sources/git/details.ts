@@ -1,7 +1,8 @@
 import { SyncError } from '../../domain/errors.ts'
 import type { Commit, Tier } from '../../domain/facts.ts'
+import { diffstatOf } from '../patch.ts'
 import { type Diff, readDiffs } from './diffs.ts'
-import { diffstatOf, readPatches } from './patches.ts'
+import { readPatches } from './patches.ts'
 import type { PerCommit } from './per-commit.ts'
 import type { Repository } from './repository.ts'
 

@@ -1,5 +1,6 @@
 import { type FailureKind, SyncError } from '../../domain/errors.ts'
 import { oneLine } from '../../domain/one-line.ts'
+import { redact } from '../redact.ts'
 
 /** First match wins; text is git's, ssh's, curl's and the server's, all in English because of LC_ALL. */
 const SIGNS: [RegExp, FailureKind, string | undefined][] = [
@@ -72,16 +73,4 @@ function failure(
   const said = line.replace(/^(fatal|error|remote|ERROR): */, '')
   const text = oneLine(`${doing}: ${redact(said, secrets)}`)
   return new SyncError(kind, text, hint === undefined ? {} : { hint })
-}
-
-/** Secrets by value, and whatever stands where a URL keeps its user. */
-export function redact(text: string, secrets: readonly string[]): string {
-  let safe = text
-  for (const secret of secrets) if (secret !== '') safe = safe.replaceAll(secret, '***')
-  return hideUserinfo(safe)
-}
-
-/** `scheme://anything@` loses the anything. A plain `git@` of ssh goes too: it is no secret, but nobody misses it. */
-function hideUserinfo(text: string): string {
-  return text.replace(/:\/\/[^\s'"]*@/g, '://***@')
 }

@@ -16,7 +16,9 @@ const DEADLINES: Deadlines = {
 
 /** Repositories by git itself: local ones in place, remote ones through a mirror in the cache folder. */
 export function gitSource(options: Surroundings & { deadlines?: Partial<Deadlines> }): Source {
-  const deadlines = { ...DEADLINES, ...options.deadlines }
+  const longest = { ...DEADLINES, ...options.deadlines }
+  // Who waits for a fetch no longer than that waits for an answer no longer either.
+  const deadlines = { ...longest, ask: Math.min(longest.ask, longest.fetch) }
   const gitFor = (access: Access): Git => ({
     surroundings: options,
     deadlines,

@@ -5,10 +5,10 @@ import { decodeText } from '../../domain/clean.ts'
 import { SyncError } from '../../domain/errors.ts'
 import type { Ref, RefKind } from '../../domain/facts.ts'
 import { oneLine } from '../../domain/one-line.ts'
+import { charsWithin } from '../chars-within.ts'
 import type { Heads } from '../source.ts'
 import { runGit } from './child.ts'
 import { commonDirOf, type Repository } from './repository.ts'
-import { charsWithin } from './scanner.ts'
 
 /**
  * Every ref as `git rev-list --all` understands it, peeled to commits; tags of trees and blobs lead to none.

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { cleanText } from '../../domain/clean.ts'
 import type { ChangedPath } from '../../domain/facts.ts'
-import { MAX_PATH_BYTES, pathOf } from '../git/diffs.ts'
+import { MAX_PATH_BYTES, pathOf } from '../path.ts'
 import { Fields, WHOLE } from './fields.ts'
 
 /** One file of a diff. */

@@ -1,4 +1,4 @@
-import { MAX_PATCH_BYTES } from '../git/patches.ts'
+import { MAX_PATCH_BYTES } from '../patch.ts'
 
 /** Bytes of one diff that are read to count its lines; svn stops there, and nothing is said of it but its paths. */
 export const MAX_DIFF_BYTES = 16 * 1024 * 1024

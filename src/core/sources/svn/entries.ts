@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { SyncError } from '../../domain/errors.ts'
 import type { RevisionPath } from '../../domain/facts.ts'
-import { MAX_PATH_BYTES, MAX_PATHS, MAX_PATHS_BYTES, pathOf } from '../git/diffs.ts'
+import { MAX_PATH_BYTES, MAX_PATHS, MAX_PATHS_BYTES, pathOf } from '../path.ts'
 import { textOf, type XmlReader, xmlReader } from './xml.ts'
 
 /** One entry of a log. What is absent upstream is null. */

@@ -1,6 +1,6 @@
 import { type FailureKind, SyncError } from '../../domain/errors.ts'
 import { oneLine } from '../../domain/one-line.ts'
-import { redact } from '../git/failure.ts'
+import { redact } from '../redact.ts'
 
 /** First match wins, over all codes svn gave: E170013 (no session) says little where E170001 stands beside it. */
 const SIGNS: [codes: RegExp, kind: FailureKind, meaning: string, hint?: string][] = [
@@ -15,7 +15,7 @@ const SIGNS: [codes: RegExp, kind: FailureKind, meaning: string, hint?: string][
     /^(230001|120170|120171|120172)$/,
     'network',
     'the certificate of the server is not trusted',
-    'install its authority, or set [scm.svn] trust_server_cert = true when only the authority is unknown',
+    'name its authority: SSL_CERT_FILE=/path/to/ca.pem, or set [scm.svn] trust_server_cert = true when only the authority is unknown',
   ],
   [
     /^(170011|175011|195019)$/,
@@ -27,6 +27,8 @@ const SIGNS: [codes: RegExp, kind: FailureKind, meaning: string, hint?: string][
   [/^(160013|160005|170000|175007|195012|200009)$/, 'not_found', 'there is no such path'],
   [/^(160006|195006)$/, 'upstream', 'there is no such revision any more'],
   [/^(170012|125012)$/, 'config', 'svn cannot start its tunnel', 'have ssh in PATH'],
+  [/^000002$/, 'not_found', 'there is no repository at this address'], // as Apache says it
+  [/^175\d{3}$/, 'upstream', 'the server failed, or is no Subversion server'],
   // Sockets and names: errno, Windows' own, getaddrinfo's; a connection cut by either protocol.
   [
     /^(000(032|1[01]\d)|730\d{3}|670\d{3}|120\d{3}|21000[23]|170013)$/,

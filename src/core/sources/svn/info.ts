@@ -2,7 +2,7 @@ import { SyncError } from '../../domain/errors.ts'
 import { type Svn, startSvn } from './client.ts'
 import { numberOf } from './entries.ts'
 import { says } from './failure.ts'
-import { foldersAbove, locator } from './locate.ts'
+import { foldersAbove, locator, schemeOf } from './locate.ts'
 import { textOf, xmlReader } from './xml.ts'
 
 /** What a repository says of itself now. */
@@ -41,6 +41,14 @@ export async function readInfo(svn: Svn, url: string): Promise<Info> {
   })
 }
 
+/**
+ * Throws where http leads elsewhere. Of all commands `proplist --revprop` is one that does not go there: `info` and `log`
+ * do, and what keeps these from other hosts (`startSvn`) does not keep them from another port of the same one.
+ */
+export async function refuseRedirect(svn: Svn): Promise<void> {
+  if (schemeOf(svn.url).startsWith('http')) await youngestOf(svn, svn.url)
+}
+
 /** Null where the date of the folder is none. */
 async function infoAt(svn: Svn, url: string, peg: 'HEAD' | number) {
   const doing = `asking ${url}`
@@ -48,7 +56,7 @@ async function infoAt(svn: Svn, url: string, peg: 'HEAD' | number) {
   if (told === null) return null
   const said = (name: string): string => canonical(doing, told.get(name) ?? '')
   const [root, here] = [said('root'), said('url')]
-  // Over http svn follows a redirect by itself; where it leads, nobody has allowed.
+  // A server may tell of another address than it was asked for.
   if (here !== url || (url !== root && !url.startsWith(`${root}/`)))
     throw new SyncError('not_found', `${doing}: it is at another address by now`, {
       hint: `register ${here}`,
@@ -60,8 +68,9 @@ async function infoAt(svn: Svn, url: string, peg: 'HEAD' | number) {
 
 async function youngestOf(svn: Svn, url: string): Promise<number> {
   const doing = `asking ${url} for its newest revision`
-  // With --revprop svn takes no peg: an @ is an @.
-  const told = await ask(svn, doing, 'proplist', ['--xml', '--revprop', '-r', 'HEAD'], url)
+  // With --revprop svn takes no peg: an @ is an @. But with one at its beginning it loses its slash.
+  const target = url.replace(/\/@([^/]*)$/, '/%40$1')
+  const told = await ask(svn, doing, 'proplist', ['--xml', '--revprop', '-r', 'HEAD'], target)
   return numberOf(doing, told?.get('rev') ?? '')
 }
 

@@ -60,6 +60,12 @@ export function foldersAbove(url: string): string[] {
   return above
 }
 
+/** The host of a locator, without its user, its port and the brackets of an IPv6 address. */
+export function hostOf(url: string): string {
+  const [, host = ''] = /^[^:]+:\/\/(?:[^@/]*@)?\[?([^/]*?)\]?(?::\d+)?(?:\/|$)/.exec(url) ?? []
+  return host
+}
+
 /** Whether credentials given for `host` are for the server of this locator. */
 export function isHostOf(host: string, url: string): boolean {
   const scheme = schemeOf(url)

@@ -1,6 +1,6 @@
 import { decodeText } from '../../domain/clean.ts'
 import type { Patch, Revision, Tier } from '../../domain/facts.ts'
-import { diffstatOf, MAX_PATCH_BYTES, patchOf } from '../git/patches.ts'
+import { diffstatOf, MAX_PATCH_BYTES, patchOf } from '../patch.ts'
 import { type Diff, MAX_DIFF_BYTES } from './diff.ts'
 import { textOf } from './xml.ts'
 

@@ -2,7 +2,7 @@ import { SyncError } from '../../domain/errors.ts'
 import type { Access } from '../source.ts'
 import type { Svn } from './client.ts'
 import type { Repository } from './history.ts'
-import { type Info, readInfo, unlessUnseen } from './info.ts'
+import { type Info, readInfo, refuseRedirect, unlessUnseen } from './info.ts'
 import { foldersAbove, pathBelow } from './locate.ts'
 import type { RevisionAsk } from './ranges.ts'
 
@@ -33,6 +33,7 @@ export async function openRepository(svn: Svn, access: Access): Promise<Opened> 
 }
 
 async function infoOf(svn: Svn): Promise<Info & { isGone: boolean }> {
+  await refuseRedirect(svn)
   try {
     return { ...(await readInfo(svn, svn.url)), isGone: false }
   } catch (gone) {

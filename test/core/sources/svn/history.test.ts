@@ -25,18 +25,28 @@ import {
   svnFolder,
   tool,
 } from '../../../helpers/svn.ts'
+import { hasApache, startHttpServer } from '../../../helpers/svn-http.ts'
 
 let server: SvnServer
+let overHttp: SvnServer
 let cacheDir: string
 let number = 0
 beforeAll(async () => {
   if (!hasSvn) return
   server = await startServer()
+  if (hasApache) overHttp = await startHttpServer({ authz: true })
   cacheDir = svnFolder()
 })
 
-function repository(revisions: DumpRevision[]): SvnRepo {
-  const repo = makeRepository(server, `h${number++}`)
+const TRANSPORTS = [
+  { by: 'svn', isHere: hasSvn, at: () => server, nothing: 'not_found' },
+  // An authz file that is not there lets nobody in.
+  { by: 'http', isHere: hasApache, at: () => overHttp, nothing: 'auth' },
+].filter(({ isHere }) => isHere)
+
+function repository(revisions: DumpRevision[], at = server): SvnRepo {
+  const repo = makeRepository(at, `h${number++}`)
+  writeFileSync(join(repo.dir, 'conf/authz'), '[/]\n* = r\n')
   if (revisions.length > 0) load(repo, dumpOf(revisions))
   return repo
 }
@@ -171,7 +181,7 @@ describe.runIf(hasSvn)('a history', () => {
   })
 })
 
-describe.runIf(hasSvn)('a repository seen through a folder', () => {
+describe.each(TRANSPORTS)('a repository seen through a folder, over $by', ({ at, nothing }) => {
   /** /p/t lives as a, is moved away and back, replaced by a copy, deleted, made again. */
   const CHANGES = [
     ['+d p', '+d o', '+f o/x'], // 1
@@ -193,7 +203,10 @@ describe.runIf(hasSvn)('a repository seen through a folder', () => {
   const OF_IT = [2, 4, 7, 9, 10, 11, 12, 14]
 
   test('brings what happened at its path, wherever the steps end', { timeout: 120_000 }, async () => {
-    const repo = repository(CHANGES.map((changes, i) => revision(i + 1, ...changes)))
+    const repo = repository(
+      CHANGES.map((changes, i) => revision(i + 1, ...changes)),
+      at(),
+    )
     const random = seeded(newSeed())
     for (let round = 0; round < 6; round++) {
       const seen: number[] = []
@@ -210,33 +223,42 @@ describe.runIf(hasSvn)('a repository seen through a folder', () => {
   })
 
   test('advances over what does not concern it, and over its own end', async () => {
-    const repo = repository(CHANGES.map((changes, i) => revision(i + 1, ...changes)))
+    const repo = repository(
+      CHANGES.map((changes, i) => revision(i + 1, ...changes)),
+      at(),
+    )
     const pages = await read(repo, '/p/t', {}, { window: 'revisions', scanned: 14, again: null })
     expect(pages).toMatchObject([{ facts: { revisions: [] }, token: '15', landing: { scanned: 15 } }])
     expect(revsOf(await read(repo, '/o', {}, { window: 'revisions', scanned: 8, again: null }))).toEqual([15])
   })
 
   test('that nobody ever made is not found; one that is gone is read', async () => {
-    const repo = repository(CHANGES.map((changes, i) => revision(i + 1, ...changes)))
+    const repo = repository(
+      CHANGES.map((changes, i) => revision(i + 1, ...changes)),
+      at(),
+    )
     await expect(read(repo, '/o/trnk')).rejects.toMatchObject({
       kind: 'not_found',
       hint: expect.stringContaining(repo.url),
     })
     expect(revsOf(await read(repo, '/p/t'))).toEqual(OF_IT)
-    await expect(read({ ...repo, url: `${server.url}/nothing` }, '/p')).rejects.toMatchObject({
-      kind: 'not_found',
+    await expect(read({ ...repo, url: `${at().url}/nothing` }, '/p')).rejects.toMatchObject({
+      kind: nothing,
     })
   })
 
   test('B44 also when there is an @ in its name, a space or an umlaut', async () => {
     const names = ['b@2', 'c@', '@', 'a b', 'ü', '100%', 'x;y', '-r']
-    const repo = repository([
-      revision(1),
-      ...names.map((name, i) => ({
-        ...revision(i + 2),
-        nodes: [{ path: name, kind: 'dir' as const, action: 'add' as const, props: {} }],
-      })),
-    ])
+    const repo = repository(
+      [
+        revision(1),
+        ...names.map((name, i) => ({
+          ...revision(i + 2),
+          nodes: [{ path: name, kind: 'dir' as const, action: 'add' as const, props: {} }],
+        })),
+      ],
+      at(),
+    )
     for (const [i, name] of names.entries()) {
       const pages = await read(repo, `/${encodeURIComponent(name)}`, { tier: 'patch' })
       expect([name, revsOf(pages), revisionsOf(pages)[0]?.paths[0]?.path]).toEqual([
@@ -248,16 +270,19 @@ describe.runIf(hasSvn)('a repository seen through a folder', () => {
   })
 })
 
-describe.runIf(hasSvn)('B44 what is hidden, missing or changed later', () => {
+describe.each(TRANSPORTS)('B44 what is hidden, missing or changed later, over $by', ({ at }) => {
   test('authz hides revisions wholly and in part, and the read goes over them', async () => {
-    const repo = repository([
-      revision(1, '+d open', '+d shut', '+f open/a', '+f shut/a'),
-      revision(2, 'm open/a'),
-      revision(3, 'm shut/a'),
-      revision(4, 'm open/a', 'm shut/a'),
-      revision(5, 'm open/a'),
-      revision(6, 'm shut/a'),
-    ])
+    const repo = repository(
+      [
+        revision(1, '+d open', '+d shut', '+f open/a', '+f shut/a'),
+        revision(2, 'm open/a'),
+        revision(3, 'm shut/a'),
+        revision(4, 'm open/a', 'm shut/a'),
+        revision(5, 'm open/a'),
+        revision(6, 'm shut/a'),
+      ],
+      at(),
+    )
     writeFileSync(join(repo.dir, 'conf/svnserve.conf'), '[general]\nanon-access = read\nauthz-db = authz\n')
     writeFileSync(join(repo.dir, 'conf/authz'), '[/]\n* = r\n[/shut]\n* =\n')
     const pages = await read(repo)
@@ -333,7 +358,10 @@ describe.runIf(hasSvn)('B44 what is hidden, missing or changed later', () => {
         { author: '</author><x>&amp;', message: '</msg></logentry></log> ]]> <!DOCTYPE &lt;' },
       ],
     ]
-    const repo = repository(props.map(([props]) => ({ props })))
+    const repo = repository(
+      props.map(([props]) => ({ props })),
+      at(),
+    )
     const seen = revisionsOf(await read(repo))
     expect(seen).toHaveLength(props.length)
     for (const [i, [, told]] of props.entries()) expect(seen[i]).toMatchObject(told)
@@ -341,11 +369,14 @@ describe.runIf(hasSvn)('B44 what is hidden, missing or changed later', () => {
 
   test('a garbage date on the newest revision stops nothing', async () => {
     const garbage = { 'svn:date': 'yesterday' }
-    const repo = repository([
-      revision(1, '+d t'),
-      { ...revision(2, '+f t/a'), props: garbage },
-      { ...revision(3, 'm t/a'), props: garbage },
-    ])
+    const repo = repository(
+      [
+        revision(1, '+d t'),
+        { ...revision(2, '+f t/a'), props: garbage },
+        { ...revision(3, 'm t/a'), props: garbage },
+      ],
+      at(),
+    )
     for (const path of ['', '/t', '/t/a'])
       expect((await read(repo, path)).at(-1)?.landing).toEqual({ scanned: 3 })
   })
@@ -360,6 +391,7 @@ describe.runIf(hasSvn)('B44 what is hidden, missing or changed later', () => {
         { props: { 'svn:date': dateOf(1), 'svn:log': message } },
         revision(i + 1),
       ]),
+      at(),
     )
     const seen = revisionsOf(await read(repo))
     expect(seen).toHaveLength(100)
@@ -370,7 +402,7 @@ describe.runIf(hasSvn)('B44 what is hidden, missing or changed later', () => {
   })
 
   test('a property edited later is seen by reading again', async () => {
-    const repo = repository([revision(1, '+d t'), revision(2, '+f t/a'), revision(3, 'm t/a')])
+    const repo = repository([revision(1, '+d t'), revision(2, '+f t/a'), revision(3, 'm t/a')], at())
     repo.revprop(2, 'svn:log', 'better')
     const [again] = revisionsOf(await read(repo, '', {}, { window: 'revisions', scanned: 3, again: 2 }))
     expect(again).toMatchObject({ rev: 2, message: 'better' })

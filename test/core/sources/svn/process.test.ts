@@ -173,6 +173,7 @@ describe.runIf(hasSvn)('B39 nothing is ever asked of anybody', () => {
     repo.svn('mkdir', '-q', '-m', 'one', '^/trunk')
     const host = server.url.replace('svn://', '')
     const cacheDir = svnFolder()
+    const told = join(svnFolder(), 'argv')
 
     let isDone = false
     let samples = 0
@@ -183,9 +184,7 @@ describe.runIf(hasSvn)('B39 nothing is ever asked of anybody', () => {
         await pause(1)
       }
     })()
-    const seen = fakeSvn(
-      `for a; do printf '%s\\n' "$a" >> ${cacheDir}.argv; done; env >> ${cacheDir}.argv; exec $REAL "$@"`,
-    )
+    const seen = fakeSvn(`for a; do printf '%s\\n' "$a" >> ${told}; done; env >> ${told}; exec $REAL "$@"`)
     const by = sourceWith({ path: seen })
     for (let i = 0; i < 5; i++) {
       const pages = await readPages(
@@ -209,7 +208,7 @@ describe.runIf(hasSvn)('B39 nothing is ever asked of anybody', () => {
     expect(samples).toBeGreaterThan(20)
     expect(leaks).toEqual([])
     expect(`${error.message} ${error.hint}`).not.toContain('c4nary')
-    const argv = readFileSync(`${cacheDir}.argv`, 'utf8')
+    const argv = readFileSync(told, 'utf8')
     expect(argv).toContain('--password-from-stdin')
     expect(argv).not.toContain('c4nary')
     expect(argv).not.toMatch(/^(HOME|SVN_SSH|SSH_AUTH_SOCK)=/m)
@@ -328,6 +327,48 @@ describe('B42 what is too much', () => {
     const { rss, ...told } = JSON.parse(stdout)
     process.stderr.write(`a million paths: ${Math.round(rss / 1024)} MiB at most\n`)
     expect(told).toEqual({ count: 1_000_000, kept: 10_000, degraded: 'paths_count:1000000' })
+    expect(rss / 1024).toBeLessThan(150)
+  })
+
+  test('a diff of 900,000 lines is its lines, one of 300 MB its paths, and the next is whole, below 150 MB', {
+    timeout: 120_000,
+  }, async () => {
+    const entry = (rev: number) =>
+      `<logentry revision="${rev}"><paths><path action="A" kind="file">/f${rev}</path></paths><msg>m</msg></logentry>`
+    const file = (rev: number, lines: number, width: number) =>
+      `printf '%s\\n' '${'-'.repeat(72)}' 'r${rev} | a | 2020' '' 'Index: f${rev}' === '@@ -0,0 +1,${lines} @@'
+       awk 'BEGIN { x = sprintf("%${width}d", 7); for (i = 0; i < ${lines}; i++) print "+" x }'`
+    const generator = `case "$*" in
+      *--diff*'-r 3:3'*) ${file(3, 5, 10)};;
+      *--diff*) ${file(1, 900_000, 10)}; ${file(2, 900_000, 330)}; ${file(3, 5, 10)};;
+      *) echo '<log>${[1, 2, 3].map(entry).join('')}</log>';;
+      esac`
+    const bundle = bundled(`
+      import { readFileSync } from 'node:fs'
+      import { svnSource } from './src/core/sources/svn/svn.ts'
+      const source = svnSource({ path: process.argv[2] })
+      const reading = await source.open({ locator: 'svn://h/r', settings: {}, learn() {}, say() {}, tier: 'patch', pageSize: 9,
+        cacheDir: process.argv[3], credentials: null, signal: new AbortController().signal })
+      const told = []
+      for await (const { facts } of reading.pages({ window: 'revisions', scanned: null, again: null }, null))
+        for (const { rev, tier, degraded, patch } of facts.revisions)
+          told.push([rev, tier, degraded, patch.format, patch.format === 'diffstat' ? patch.text : patch.sizeBytes])
+      console.log(JSON.stringify({ told, rss: process.resourceUsage().maxRSS }))`)
+    const path = fakeSvn(`if [ $1 = info ]; then echo '${INFO(3)}'; else ${generator}; fi`)
+    const { stdout } = await promisify(execFile)('node', [bundle, path, svnFolder()])
+    const { told, rss } = JSON.parse(stdout)
+    process.stderr.write(`a diff of 300 MB: ${Math.round(rss / 1024)} MiB at most\n`)
+    expect(told).toEqual([
+      [
+        1,
+        'numstat',
+        expect.stringMatching(/^diff_size:10\d{6}$/),
+        'diffstat',
+        expect.stringContaining(' f1 | +900000 -0\n'),
+      ],
+      [2, 'paths', 'diff_size:16777216+', 'ministat', expect.any(Number)],
+      [3, 'patch', null, 'diff', expect.any(Number)],
+    ])
     expect(rss / 1024).toBeLessThan(150)
   })
 
