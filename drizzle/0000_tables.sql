@@ -149,6 +149,7 @@ CREATE TABLE "ing_task_run" (
 	"started_at" timestamp with time zone DEFAULT now() NOT NULL,
 	"finished_at" timestamp with time zone,
 	"last_heartbeat" timestamp with time zone DEFAULT now() NOT NULL,
+	"schedule_instance_id" bigint,
 	"correlation_id" text,
 	"created_at" timestamp with time zone DEFAULT now() NOT NULL,
 	CONSTRAINT "uk_run_attempt" UNIQUE("task_id","attempt_no"),
@@ -336,6 +337,17 @@ CREATE TABLE "scm"."mrs" (
 	"synced_at" timestamp with time zone DEFAULT now() NOT NULL,
 	CONSTRAINT "mrs_pkey" PRIMARY KEY("repo_id","iid"),
 	CONSTRAINT "ck_mr_status" CHECK (status in ('open', 'closed', 'merged', 'locked'))
+);
+--> statement-breakpoint
+CREATE TABLE "scm"."operator_events" (
+	"id" bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY (sequence name "scm"."operator_events_id_seq" INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854775807 START WITH 1 CACHE 1),
+	"at" timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+	"actor" text NOT NULL,
+	"action" text NOT NULL,
+	"target" jsonb NOT NULL,
+	"reason" text,
+	"before_json" jsonb,
+	"after_json" jsonb
 );
 --> statement-breakpoint
 CREATE TABLE "scm"."patch_blobs" (

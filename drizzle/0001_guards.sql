@@ -67,6 +67,11 @@ CREATE TRIGGER cursor_events_are_append_only BEFORE UPDATE OR DELETE OR TRUNCATE
 --> statement-breakpoint
 REVOKE UPDATE, DELETE, TRUNCATE ON public.ing_cursor_event FROM PUBLIC;
 --> statement-breakpoint
+CREATE TRIGGER operator_events_are_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON scm.operator_events
+  FOR EACH STATEMENT EXECUTE FUNCTION scm.refuse_change();
+--> statement-breakpoint
+REVOKE UPDATE, DELETE, TRUNCATE ON scm.operator_events FROM PUBLIC;
+--> statement-breakpoint
 -- A cursor never goes back. The engine compares before it writes; this holds for everybody else too.
 CREATE FUNCTION scm.cursor_only_forward() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN

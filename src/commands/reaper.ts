@@ -1,5 +1,5 @@
 import { Flags } from '@oclif/core'
-import { reap } from '../core/app/reap.ts'
+import { reap } from '../core/app/queue/reap.ts'
 import { BaseCommand } from '../shell/base-command.ts'
 import { addressIn, listenFlag } from '../shell/listen.ts'
 import { reaperText } from '../shell/text/queue.ts'

@@ -1,8 +1,9 @@
 import { Flags } from '@oclif/core'
-import { stopLeading, tickScheduler } from '../core/app/tick-scheduler.ts'
+import { stopLeading, tickScheduler } from '../core/app/queue/tick-scheduler.ts'
 import { BaseCommand } from '../shell/base-command.ts'
 import { addressIn, listenFlag } from '../shell/listen.ts'
 import { schedulerText } from '../shell/text/queue.ts'
+import { handedIn, triggerFlags } from '../shell/trigger-flags.ts'
 
 export default class Scheduler extends BaseCommand {
   static override summary = 'Make jobs for the repositories that are due'
@@ -19,6 +20,7 @@ export default class Scheduler extends BaseCommand {
     'interval-seconds': Flags.integer({ summary: 'Rest between scans', helpValue: 'SECONDS' }),
     'dry-run': Flags.boolean({ summary: 'Show what would be enqueued, write nothing' }),
     listen: listenFlag({ dependsOn: ['loop'] }),
+    ...triggerFlags,
   }
 
   async run(): Promise<void> {
@@ -32,17 +34,24 @@ export default class Scheduler extends BaseCommand {
         restSeconds: ({ scm }) => scm.scheduler.scan_interval_seconds,
       }
 
+    if (!flags.loop) this.handed = handedIn(flags)
     const ask = { dryRun: flags['dry-run'] ?? false, keepLeading: flags.loop ?? false }
     let leaving: Promise<void> | undefined
     await this.report(
-      (ctx) => {
+      async (ctx) => {
+        const leave = () => {
+          leaving = stopLeading(ctx).catch(() => {}) // then its lease ends it
+        }
         if (ask.keepLeading && !leaving) {
           leaving = Promise.resolve()
-          ctx.signal.addEventListener('abort', () => {
-            leaving = stopLeading(ctx).catch(() => {}) // then its lease ends it
-          })
+          ctx.signal.addEventListener('abort', leave)
         }
-        return tickScheduler(ctx, ask)
+        try {
+          return await tickScheduler(ctx, ask)
+        } finally {
+          // Asked to stop while it became the leader, it has left too early.
+          if (ask.keepLeading && ctx.signal.aborted) leave()
+        }
       },
       schedulerText,
       flags.loop

@@ -1,7 +1,7 @@
 import { Flags } from '@oclif/core'
-import { readHealth } from '../core/app/read-health.ts'
-import { readMetrics } from '../core/app/read-metrics.ts'
-import { readStatus } from '../core/app/read-status.ts'
+import { readHealth } from '../core/app/report/read-health.ts'
+import { readMetrics } from '../core/app/report/read-metrics.ts'
+import { readStatus } from '../core/app/report/read-status.ts'
 import { SyncError } from '../core/domain/errors.ts'
 import { BaseCommand } from '../shell/base-command.ts'
 import { print, printMade } from '../shell/output.ts'
@@ -64,7 +64,7 @@ export default class Status extends BaseCommand {
     if (flags.health) {
       this.isAnswer = true
       const ask = {
-        graceSeconds: flags['grace-seconds'] ?? 60,
+        graceSeconds: flags['grace-seconds'],
         includeDetails: flags['include-details'] ?? false,
       }
       return this.report((ctx) => readHealth(ctx, ask), healthText)

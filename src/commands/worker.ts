@@ -1,5 +1,5 @@
 import { Flags } from '@oclif/core'
-import { work } from '../core/app/work.ts'
+import { work } from '../core/app/queue/work.ts'
 import { SyncError } from '../core/domain/errors.ts'
 import { JOB_TYPES, type JobType } from '../core/domain/repo.ts'
 import { BaseCommand } from '../shell/base-command.ts'

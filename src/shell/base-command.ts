@@ -1,14 +1,16 @@
 import { Command, Flags, type Interfaces } from '@oclif/core'
-import type { Context } from '../core/app/context.ts'
+import { type Context, underTrigger } from '../core/app/context.ts'
 import type { Config } from '../core/contracts/config.ts'
 import { SyncError } from '../core/domain/errors.ts'
+import { ownTrigger } from '../core/domain/trigger.ts'
 import { openContext, readConfig, redactorOf } from '../core/runtime/open.ts'
+import type { TriggerFlags } from '../core/runtime/trigger.ts'
 import { type Listening, startListening } from './listen.ts'
 import { outcome } from './outcome.ts'
 import { complain, print, printJson, redactWith } from './output.ts'
 import { progressLine } from './progress.ts'
 import { inRounds, type Rounds } from './rounds.ts'
-import { stopSignal } from './stop.ts'
+import { stopSignal, stopWithin } from './stop.ts'
 
 interface Report {
   exit_code: 0 | 1 | 2
@@ -17,6 +19,7 @@ interface Report {
 interface Parsed<C extends typeof Command> {
   flags: Interfaces.InferredFlags<typeof BaseCommand.baseFlags & C['flags']>
   args: Interfaces.InferredArgs<C['args']>
+  argv: unknown[]
 }
 
 /** Every command: read the flags, open what it needs, do one thing, print one report, close. */
@@ -44,6 +47,14 @@ export abstract class BaseCommand extends Command {
 
   /** Set by a loop that answers questions while it works. */
   protected listening: Listening | undefined
+
+  /** Set by whoever shows the log to others than stderr. */
+  protected overhear: ((line: string) => void) | undefined
+
+  /** Of a command that an external scheduler may call: what its flags hand over. */
+  protected handed: TriggerFlags | undefined
+
+  protected deadlineSeconds: number | undefined
 
   private asked: Partial<Interfaces.InferredFlags<typeof BaseCommand.baseFlags>> = {}
 
@@ -83,7 +94,14 @@ export abstract class BaseCommand extends Command {
     if (process.stderr.isTTY && origins['log.level']?.source === 'default')
       request.flags['log.level'] = 'error'
     const progress = progressLine({ enabled: !this.asked.json && !this.asked.quiet })
-    const opened = await openContext({ ...request, signal: stopSignal, progress: progress.say })
+    const signal = this.deadlineSeconds === undefined ? stopSignal : stopWithin(this.deadlineSeconds)
+    const opened = await openContext({
+      ...request,
+      trigger: this.handed,
+      signal,
+      progress: progress.say,
+      overhear: this.overhear,
+    })
     const { ctx, close } = opened
     let stopListening = async () => {}
     try {
@@ -94,8 +112,8 @@ export abstract class BaseCommand extends Command {
       }
       const rounds = roundsOf?.(ctx.config)
       outcome.code = rounds
-        ? await inRounds(rounds, () => work(ctx), show, stopSignal)
-        : await once(() => work(ctx), show)
+        ? await inRounds(rounds, () => work(underTrigger(ctx, ownTrigger(ctx.newId()))), show, stopSignal)
+        : await once(() => work(underTrigger(ctx, ctx.trigger)), show)
     } finally {
       progress.clear()
       await stopListening()

@@ -16,6 +16,11 @@ export function failureText({ message, hint }: SyncError): string {
   return `error: ${said(message)}${hint === undefined ? '' : `\n  → ${said(hint)}`}`
 }
 
+/** The same of whatever was thrown. */
+export function saidOf(error: unknown): string {
+  return failureText(asSyncError(error))
+}
+
 /** False when stdout itself is what is broken: then stderr is left. */
 function printedJson(error: string, kind: string, hint: string | null, iteration?: number): boolean {
   const round = iteration === undefined ? {} : { iteration }

@@ -43,12 +43,11 @@ export async function serve(at: Address, answers: Answers): Promise<{ address: s
   )
   server.maxConnections = MOST_CONNECTIONS
   server.timeout = IDLE_MS
-  await bound(server, at)
+  const address = await bind(server, at)
   server.unref()
 
-  const { address, family, port } = server.address() as AddressInfo
   return {
-    address: `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`,
+    address,
     close: () => {
       server.close()
       server.closeAllConnections()
@@ -94,12 +93,15 @@ function say(
   response.end(text)
 }
 
-async function bound(server: Server, at: Address): Promise<void> {
+/** Says where it listens, as a URL. Throws `usage` when it cannot. */
+export async function bind(server: Server, at: Address): Promise<string> {
   await new Promise<void>((resolve, reject) => {
     // Also for later: a connection that could not be accepted is that connection's loss, not the program's.
     server.on('error', (error: NodeJS.ErrnoException) => reject(cannotListen(at, error)))
     server.listen(at.port, at.host, resolve)
   })
+  const { address, family, port } = server.address() as AddressInfo
+  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`
 }
 
 function cannotListen(at: Address, error: NodeJS.ErrnoException): SyncError {

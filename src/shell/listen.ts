@@ -1,6 +1,6 @@
 import { Flags } from '@oclif/core'
 import { databaseAnswers } from '../core/app/ask-database.ts'
-import { readMetrics } from '../core/app/read-metrics.ts'
+import { readMetrics } from '../core/app/report/read-metrics.ts'
 import type { Config } from '../core/contracts/config.ts'
 import { SyncError } from '../core/domain/errors.ts'
 import type { Opened } from '../core/runtime/open.ts'

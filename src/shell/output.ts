@@ -63,6 +63,11 @@ function harmless(text: string): string {
   return text.split('\n').map(visible).join('\n')
 }
 
+/** The same of several lines, which stay lines. */
+export function sayableLines(text: string): string {
+  return harmless(redact(text))
+}
+
 // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what it is about
 const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g
 

@@ -1,4 +1,4 @@
-import { verify } from '../../core/app/verify.ts'
+import { verify } from '../../core/app/sync/verify.ts'
 import { BaseCommand } from '../../shell/base-command.ts'
 import { dryRunFlag, repoFlag } from '../../shell/runner-flags.ts'
 import { verifyText } from '../../shell/text/verify.ts'

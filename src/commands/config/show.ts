@@ -7,7 +7,7 @@ import { table } from '../../shell/table.ts'
 export default class ConfigShow extends BaseCommand {
   static override summary = 'Show the configuration in force'
   static override description =
-    'Flags beat the environment, the environment beats the file, the file beats the defaults.'
+    'Flags beat the environment, the environment beats the file, the file beats the preset, that the defaults.'
   static override examples = [
     '<%= config.bin %> config show --origin',
     '<%= config.bin %> config show --json | jq \'.values[] | select(.source != "default")\'',

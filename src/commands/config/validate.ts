@@ -19,7 +19,7 @@ export default class ConfigValidate extends BaseCommand {
         ...r.warnings.map((w) => `warning: ${visible(w)}`),
         r.problems.length === 0
           ? `the configuration is valid${r.file ? ` (${visible(r.file)})` : ' (no file; environment and defaults)'}`
-          : `${r.problems.length} problems`,
+          : `${r.problems.length} problem${r.problems.length === 1 ? '' : 's'}`,
       ].join('\n'),
     )
   }

@@ -1,5 +1,5 @@
 import { Args, Flags } from '@oclif/core'
-import { registerRepo } from '../../core/app/manage-repos.ts'
+import { registerRepo } from '../../core/app/manage/repos.ts'
 import { BaseCommand } from '../../shell/base-command.ts'
 import { visible } from '../../shell/output.ts'
 

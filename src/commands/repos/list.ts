@@ -1,4 +1,4 @@
-import { showRepos } from '../../core/app/manage-repos.ts'
+import { showRepos } from '../../core/app/manage/repos.ts'
 import { BaseCommand } from '../../shell/base-command.ts'
 import { table } from '../../shell/table.ts'
 

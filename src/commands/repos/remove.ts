@@ -1,5 +1,5 @@
 import { Args } from '@oclif/core'
-import { unregisterRepo } from '../../core/app/manage-repos.ts'
+import { unregisterRepo } from '../../core/app/manage/repos.ts'
 import { BaseCommand } from '../../shell/base-command.ts'
 import { visible } from '../../shell/output.ts'
 

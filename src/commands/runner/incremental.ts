@@ -1,10 +1,21 @@
 import { Flags } from '@oclif/core'
-import { previewIncremental } from '../../core/app/preview.ts'
-import { runIncremental } from '../../core/app/run-incremental.ts'
+import { previewIncremental } from '../../core/app/sync/preview.ts'
+import { runIncremental } from '../../core/app/sync/run-incremental.ts'
 import type { Config } from '../../core/contracts/config.ts'
+import type { IncrementalReport } from '../../core/contracts/incremental.ts'
 import { BaseCommand } from '../../shell/base-command.ts'
-import { dryRunFlag, jobFlag, lockWaitFlag, repoFlag } from '../../shell/runner-flags.ts'
+import { secondsIn } from '../../shell/duration.ts'
+import {
+  deadlineFlag,
+  dryRunFlag,
+  jobFlag,
+  lockWaitFlag,
+  partialOkFlag,
+  passing,
+  repoFlag,
+} from '../../shell/runner-flags.ts'
 import { incrementalText, previewIncrementalText } from '../../shell/text/runner.ts'
+import { handedIn, triggerFlags } from '../../shell/trigger-flags.ts'
 
 export default class RunnerIncremental extends BaseCommand {
   static override summary = 'Sync one repository from its cursor to now'
@@ -34,6 +45,9 @@ export default class RunnerIncremental extends BaseCommand {
     }),
     'dry-run': dryRunFlag,
     'lock-wait': lockWaitFlag,
+    deadline: deadlineFlag,
+    'partial-ok': partialOkFlag,
+    ...triggerFlags,
   }
 
   async run(): Promise<void> {
@@ -46,6 +60,13 @@ export default class RunnerIncremental extends BaseCommand {
       max: flags['max-iterations'] ?? scm.incremental.max_iterations,
       json: flags.json,
     })
-    return this.report((ctx) => runIncremental(ctx, ask), incrementalText, flags.loop ? rounds : undefined)
+    if (!flags.loop) this.handed = handedIn(flags)
+    if (flags.deadline !== undefined) this.deadlineSeconds = secondsIn(flags.deadline, 'deadline')
+    const ended = flags['partial-ok'] ? passing<IncrementalReport> : (report: IncrementalReport) => report
+    return this.report(
+      async (ctx) => ended(await runIncremental(ctx, ask)),
+      incrementalText,
+      flags.loop ? rounds : undefined,
+    )
   }
 }

@@ -1,5 +1,6 @@
 import { CONFIG } from './config.ts'
 import { type Group, isKey, isTable, type Placed, pathText } from './config-key.ts'
+import { PRESETS } from './config-presets.ts'
 
 type Key = Placed['key']
 
@@ -28,7 +29,8 @@ function exampleSection({ path, group, keys, isEntry }: Section): string {
   const note = group.planned ? [`# ${PLANNED}`] : []
   const lines = keys.flatMap(([name, key]) => {
     const meta = [rangeOf(key), ...key.env, ...(key.alias ? [`also ${key.alias}`] : [])].join(' · ')
-    return ['', `# ${aboutOf(key)}`, `# ${meta}`, exampleLine(name, key, off)]
+    const presets = name === 'preset' ? presetLines() : []
+    return ['', `# ${aboutOf(key)}`, ...presets, `# ${meta}`, exampleLine(name, key, off)]
   })
   return [`# ${group.title}`, ...note, `${off}[${pathText(path)}]`, ...lines].join('\n')
 }
@@ -52,6 +54,7 @@ export function renderConfigTable(): string {
         '| Key | Environment | Default | Range | What and why |',
         '| --- | --- | --- | --- | --- |',
         ...rows,
+        ...(keys.some(([name]) => name === 'preset') ? ['', ...presetTable()] : []),
       ].join('\n')
     })
     .join('\n\n')
@@ -64,6 +67,24 @@ function rowOf(name: string, key: Key): string[] {
     key.default === null ? '–' : code(tomlValue(key.default)),
     rangeOf(key),
     aboutOf(key),
+  ]
+}
+
+const SIZES = Object.entries(PRESETS) as [string, Record<string, number | boolean>][]
+
+function presetLines(): string[] {
+  return SIZES.flatMap(([name, values]) => [
+    `# ${name}:`,
+    ...Object.entries(values).map(([key, value]) => `#   ${key} = ${value}`),
+  ])
+}
+
+function presetTable(): string[] {
+  const named = [...new Set(SIZES.flatMap(([, values]) => Object.keys(values)))]
+  return [
+    `| Default of | ${SIZES.map(([name]) => name).join(' | ')} |`,
+    `| --- | ${SIZES.map(() => '---').join(' | ')} |`,
+    ...named.map((key) => `| ${[code(key), ...SIZES.map(([, values]) => values[key] ?? '–')].join(' | ')} |`),
   ]
 }
 

@@ -2,7 +2,12 @@
 export interface ConfigReport {
   status: 'success'
   file: string | null
-  values: { key: string; value: unknown; source: 'default' | 'toml' | 'env' | 'flag'; where: string }[]
+  values: {
+    key: string
+    value: unknown
+    source: 'default' | 'preset' | 'toml' | 'env' | 'flag'
+    where: string
+  }[]
   warnings: string[]
   exit_code: 0
 }

@@ -22,7 +22,6 @@ const PASSWORD = { pattern: '^[^\\u0000\\r\\n]+$', expected: 'one line of text' 
 
 const project = group('Project', {
   project_key: text({
-    planned: true,
     default: 'default',
     env: 'PROJECT_KEY',
     pattern: '^[A-Za-z0-9_][A-Za-z0-9_./-]{0,99}$',
@@ -406,7 +405,7 @@ const worker = group('Worker', {
     unit: 'records',
     env: 'SCM_WORKER_BATCH_SIZE',
     about:
-      'Records of GitLab stored in one transaction; how many are asked for at a time does not depend on it.',
+      'Most records of GitLab stored in one transaction; how many are asked for at a time does not depend on it.',
   }),
   instance_allowlist: list({
     default: [],
@@ -435,6 +434,50 @@ const claim = group(
   },
   { planned: true },
 )
+
+const health = group('Health checks', {
+  queue_stall_seconds: int({
+    default: 900,
+    min: 1,
+    max: 30 * DAY,
+    unit: 'seconds',
+    env: 'SCM_HEALTH_QUEUE_STALL_SECONDS',
+    about:
+      'A job due for longer, while none runs, is a stall; several scans and the first tries of a worker.',
+  }),
+  heartbeat_grace_seconds: int({
+    default: 60,
+    min: 0,
+    max: DAY,
+    unit: 'seconds',
+    env: 'SCM_HEALTH_HEARTBEAT_GRACE_SECONDS',
+    about: 'Time a lease, a lock and a heartbeat keep after their end; one renewal.',
+  }),
+  retry_storm_runs: int({
+    default: 5,
+    min: 2,
+    max: 1_000,
+    unit: 'runs',
+    env: 'SCM_HEALTH_RETRY_STORM_RUNS',
+    about: 'So many runs of one job in the time below are a storm; its backoff alone allows fewer.',
+  }),
+  retry_storm_seconds: int({
+    default: 900,
+    min: 1,
+    max: DAY,
+    unit: 'seconds',
+    env: 'SCM_HEALTH_RETRY_STORM_SECONDS',
+    about: 'Time in which the runs of a storm are counted.',
+  }),
+  cursor_stall_seconds: int({
+    default: 86_400,
+    min: 1,
+    max: 365 * DAY,
+    unit: 'seconds',
+    env: 'SCM_HEALTH_CURSOR_STALL_SECONDS',
+    about: 'A cursor that nobody moved or confirmed for longer stands still; also where every sync fails.',
+  }),
+})
 
 const reaper = group('Reaper', {
   interval_seconds: int({
@@ -472,252 +515,247 @@ const reaper = group('Reaper', {
   }),
 })
 
-const breaker = group(
-  'Circuit breaker',
-  {
-    failure_rate_threshold: num({
-      default: 0.3,
-      min: 0,
-      max: 1,
-      env: 'SCM_CB_FAILURE_RATE_THRESHOLD',
-      about: 'Share of failed runs that opens the breaker; below it single bad repositories are at fault.',
-    }),
-    rate_limit_threshold: num({
-      default: 0.2,
-      min: 0,
-      max: 1,
-      env: 'SCM_CB_RATE_LIMIT_THRESHOLD',
-      about: 'Share of requests answered 429 that opens it; at a fifth waiting costs more than work.',
-    }),
-    timeout_rate_threshold: num({
-      default: 0.2,
-      min: 0,
-      max: 1,
-      env: 'SCM_CB_TIMEOUT_RATE_THRESHOLD',
-      about: 'Share of requests timed out that opens it; each one holds a worker for a minute.',
-    }),
-    min_samples: int({
-      default: 5,
-      min: 1,
-      max: 10_000,
-      unit: 'runs',
-      env: 'SCM_CB_MIN_SAMPLES',
-      about: 'Runs needed before it may open; with fewer, one failure would be a rate.',
-    }),
-    enable_smoothing: bool({
-      default: true,
-      env: 'SCM_CB_ENABLE_SMOOTHING',
-      about: 'Judges a moving average instead of the last window, against flapping.',
-    }),
-    smoothing_alpha: num({
-      default: 0.5,
-      min: 0.01,
-      max: 1,
-      env: 'SCM_CB_SMOOTHING_ALPHA',
-      about: 'Weight of the newest window in that average; a half follows an outage in two scans.',
-    }),
-    window_count: int({
-      default: 20,
-      min: 1,
-      max: 10_000,
-      unit: 'runs',
-      env: 'SCM_CB_WINDOW_COUNT',
-      about: 'Most runs a window holds; 20 makes one failure five percent.',
-    }),
-    window_minutes: int({
-      default: 30,
-      min: 1,
-      max: 10_080,
-      unit: 'minutes',
-      env: 'SCM_CB_WINDOW_MINUTES',
-      about: 'Oldest run a window holds; half an hour forgets an outage that is over.',
-    }),
-    open_duration_seconds: int({
-      default: 300,
-      min: 1,
-      max: 30 * DAY,
-      unit: 'seconds',
-      env: 'SCM_CB_OPEN_DURATION_SECONDS',
-      about: 'How long it stays open before it probes; a GitLab restart fits in.',
-    }),
-    half_open_max_requests: int({
-      default: 3,
-      min: 1,
-      max: 1000,
-      unit: 'probes',
-      env: 'SCM_CB_HALF_OPEN_MAX_REQUESTS',
-      about: 'Probes it tries before it opens again; one more than recovery needs.',
-    }),
-    recovery_success_count: int({
-      default: 2,
-      min: 1,
-      max: 1000,
-      unit: 'probes',
-      env: 'SCM_CB_RECOVERY_SUCCESS_COUNT',
-      about: 'Good probes that close it; two, because one may be luck.',
-    }),
-    degraded_batch_size: int({
-      default: 10,
-      min: 1,
-      max: 10_000,
-      unit: 'records',
-      env: 'SCM_CB_DEGRADED_BATCH_SIZE',
-      about: 'Batch size while it is not closed; a tenth of the usual.',
-    }),
-    degraded_forward_window_seconds: int({
-      default: 300,
-      min: 1,
-      max: YEAR,
-      unit: 'seconds',
-      env: 'SCM_CB_DEGRADED_FORWARD_WINDOW_SECONDS',
-      about: 'Time window while it is not closed; a twelfth of the usual.',
-    }),
-    backfill_only_mode: bool({
-      default: true,
-      env: 'SCM_CB_BACKFILL_ONLY_MODE',
-      about: 'Lets small repairs go on while it is open; a breaker opened by hand stops them too.',
-    }),
-    backfill_interval_seconds: int({
-      default: 600,
-      min: 1,
-      max: DAY,
-      unit: 'seconds',
-      env: 'SCM_CB_BACKFILL_INTERVAL_SECONDS',
-      about: 'Pause between those repairs; twice the time it stays open.',
-    }),
-    probe_budget_per_interval: int({
-      default: 2,
-      min: 1,
-      max: 1000,
-      unit: 'jobs',
-      env: 'SCM_CB_PROBE_BUDGET_PER_INTERVAL',
-      about: 'Jobs let through per scan while it probes; as many as recovery needs.',
-    }),
-    probe_job_types_allowlist: list({
-      of: JOB_TYPES,
-      default: ['commits'],
-      env: 'SCM_CB_PROBE_JOB_TYPES_ALLOWLIST',
-      about: 'Job types fit for a probe; commits, the cheapest to ask for.',
-    }),
-  },
-  { planned: true },
-)
+const breaker = group('Circuit breaker', {
+  failure_rate_threshold: num({
+    default: 0.3,
+    min: 0,
+    max: 1,
+    env: 'SCM_CB_FAILURE_RATE_THRESHOLD',
+    about: 'Share of failed runs that opens the breaker; below it single bad repositories are at fault.',
+  }),
+  rate_limit_threshold: num({
+    default: 0.2,
+    min: 0,
+    max: 1,
+    env: 'SCM_CB_RATE_LIMIT_THRESHOLD',
+    about: 'Share of requests answered 429 that opens it; at a fifth waiting costs more than work.',
+  }),
+  timeout_rate_threshold: num({
+    default: 0.2,
+    min: 0,
+    max: 1,
+    env: 'SCM_CB_TIMEOUT_RATE_THRESHOLD',
+    about: 'Share of runs ended by a timeout that opens it; each one holds a worker for a minute.',
+  }),
+  min_samples: int({
+    default: 5,
+    min: 1,
+    max: 10_000,
+    unit: 'runs',
+    env: 'SCM_CB_MIN_SAMPLES',
+    about:
+      'Runs since it was closed that are needed before it may open; with fewer, one failure would be a rate.',
+  }),
+  enable_smoothing: bool({
+    default: true,
+    env: 'SCM_CB_ENABLE_SMOOTHING',
+    about: 'Judges a moving average instead of the last window, against flapping.',
+  }),
+  smoothing_alpha: num({
+    default: 0.5,
+    min: 0.01,
+    max: 1,
+    env: 'SCM_CB_SMOOTHING_ALPHA',
+    about: 'Weight of the newest window in that average; a half follows an outage in two scans.',
+  }),
+  window_count: int({
+    default: 20,
+    min: 1,
+    max: 10_000,
+    unit: 'runs',
+    env: 'SCM_CB_WINDOW_COUNT',
+    about: 'Most runs a window holds; 20 makes one failure five percent.',
+  }),
+  window_minutes: int({
+    default: 30,
+    min: 1,
+    max: 10_080,
+    unit: 'minutes',
+    env: 'SCM_CB_WINDOW_MINUTES',
+    about: 'Oldest run a window holds; half an hour forgets an outage that is over.',
+  }),
+  open_duration_seconds: int({
+    default: 300,
+    min: 1,
+    max: 30 * DAY,
+    unit: 'seconds',
+    env: 'SCM_CB_OPEN_DURATION_SECONDS',
+    about: 'How long it stays open before it probes; a GitLab restart fits in.',
+  }),
+  half_open_max_requests: int({
+    default: 3,
+    min: 1,
+    max: 1000,
+    unit: 'probes',
+    env: 'SCM_CB_HALF_OPEN_MAX_REQUESTS',
+    about: 'Probes it tries before it opens again; one more than recovery needs.',
+  }),
+  recovery_success_count: int({
+    default: 2,
+    min: 1,
+    max: 1000,
+    unit: 'probes',
+    env: 'SCM_CB_RECOVERY_SUCCESS_COUNT',
+    about: 'Good probes that close it; two, because one may be luck.',
+  }),
+  degraded_batch_size: int({
+    default: 10,
+    min: 1,
+    max: 10_000,
+    unit: 'records',
+    env: 'SCM_CB_DEGRADED_BATCH_SIZE',
+    about: 'Most records stored in one transaction of a job that it lets through; a tenth of the usual.',
+  }),
+  degraded_forward_window_seconds: int({
+    default: 300,
+    min: 1,
+    max: YEAR,
+    unit: 'seconds',
+    env: 'SCM_CB_DEGRADED_FORWARD_WINDOW_SECONDS',
+    about: 'Chunk of a repair that is made while it is not closed; short enough to come to an end.',
+  }),
+  backfill_only_mode: bool({
+    default: true,
+    env: 'SCM_CB_BACKFILL_ONLY_MODE',
+    about: 'Lets small repairs go on while it is open; a breaker opened by hand stops them too.',
+  }),
+  backfill_interval_seconds: int({
+    default: 600,
+    min: 1,
+    max: DAY,
+    unit: 'seconds',
+    env: 'SCM_CB_BACKFILL_INTERVAL_SECONDS',
+    about: 'Pause between those repairs; twice the time it stays open.',
+  }),
+  probe_budget_per_interval: int({
+    default: 2,
+    min: 1,
+    max: 1000,
+    unit: 'jobs',
+    env: 'SCM_CB_PROBE_BUDGET_PER_INTERVAL',
+    about: 'Jobs let through per scan while it probes; as many as recovery needs.',
+  }),
+  probe_job_types_allowlist: list({
+    of: JOB_TYPES,
+    default: ['commits'],
+    env: 'SCM_CB_PROBE_JOB_TYPES_ALLOWLIST',
+    about:
+      'Job types that probe first; others do when none of these waits. Commits are the cheapest to ask for.',
+  }),
+})
 
-const degradation = group(
-  'Degradation',
-  {
-    min_batch_size: int({
-      default: 10,
-      min: 1,
-      max: 10_000,
-      unit: 'records',
-      about: 'Smallest batch under pressure; below 10 the request costs more than its records.',
-    }),
-    max_batch_size: int({
-      planned: true,
-      default: 500,
-      min: 1,
-      max: 10_000,
-      unit: 'records',
-      about: 'Largest batch; 500 stays well within one transaction.',
-    }),
-    default_batch_size: int({
-      default: 100,
-      min: 1,
-      max: 10_000,
-      unit: 'records',
-      about: "Batch in calm weather; GitLab's largest page.",
-    }),
-    batch_shrink_factor: num({
-      default: 0.5,
-      min: 0.01,
-      max: 1,
-      about: 'Factor on the batch after a 429 or timeout; halving finds the bearable size quickly.',
-    }),
-    batch_grow_factor: num({
-      default: 1.2,
-      min: 1,
-      max: 100,
-      about: 'Factor on the batch after enough successes; slow, so that it does not swing.',
-    }),
-    default_forward_window_seconds: int({
-      default: 3600,
-      min: 1,
-      max: YEAR,
-      unit: 'seconds',
-      about: 'Time window in calm weather; the age at which a cursor is due.',
-    }),
-    min_forward_window_seconds: int({
-      default: 300,
-      min: 1,
-      max: YEAR,
-      unit: 'seconds',
-      about: 'Smallest time window under pressure.',
-    }),
-    max_forward_window_seconds: int({
-      default: DAY,
-      min: 1,
-      max: YEAR,
-      unit: 'seconds',
-      about: 'Largest time window; a day, so that a retry loses no more.',
-    }),
-    window_shrink_factor: num({
-      default: 0.5,
-      min: 0.01,
-      max: 1,
-      about: 'Factor on the window after a 429; as for the batch.',
-    }),
-    window_grow_factor: num({
-      default: 1.5,
-      min: 1,
-      max: 100,
-      about: 'Factor on the window after enough successes; faster than the batch, since time is cheap.',
-    }),
-    rate_limit_threshold: int({
-      default: 3,
-      min: 1,
-      max: 1000,
-      unit: 'answers',
-      about: '429 answers in a row after which patches are left out.',
-    }),
-    timeout_threshold: int({
-      default: 3,
-      min: 1,
-      max: 1000,
-      unit: 'timeouts',
-      about: 'Timeouts in a row after which the sync pauses.',
-    }),
-    content_too_large_threshold: int({
-      default: 5,
-      min: 1,
-      max: 1000,
-      unit: 'answers',
-      about: 'Refused large contents in a row after which patches are left out.',
-    }),
-    base_sleep_seconds: num({
-      default: 1,
-      min: 0,
-      max: 3600,
-      unit: 'seconds',
-      about: 'First sleep after a 429, doubled with each further one.',
-    }),
-    max_sleep_seconds: num({
-      default: 300,
-      min: 0,
-      max: DAY,
-      unit: 'seconds',
-      about: 'Longest such sleep; as long as a lease, which is renewed meanwhile.',
-    }),
-    recovery_success_count: int({
-      default: 5,
-      min: 1,
-      max: 1000,
-      unit: 'batches',
-      about: 'Good batches in a row before it grows again.',
-    }),
-  },
-  { planned: true },
-)
+const degradation = group('Degradation', {
+  min_batch_size: int({
+    default: 10,
+    min: 1,
+    max: 10_000,
+    unit: 'records',
+    about: 'Smallest batch under pressure; below 10 a transaction costs more than its records.',
+  }),
+  max_batch_size: int({
+    default: 500,
+    min: 1,
+    max: 10_000,
+    unit: 'records',
+    about: 'Largest batch, however large batch_size is; 500 stays well within one transaction.',
+  }),
+  default_batch_size: int({
+    default: 100,
+    min: 1,
+    max: 10_000,
+    unit: 'records',
+    about: "What a larger batch_size begins with; GitLab's largest page.",
+  }),
+  batch_shrink_factor: num({
+    default: 0.5,
+    min: 0.01,
+    max: 1,
+    about: 'Factor on the batch after a 429 or timeout; halving finds the bearable size quickly.',
+  }),
+  batch_grow_factor: num({
+    default: 1.2,
+    min: 1,
+    max: 100,
+    about: 'Factor on the batch after enough successes; slow, so that it does not swing.',
+  }),
+  default_forward_window_seconds: int({
+    default: 3600,
+    min: 1,
+    max: YEAR,
+    unit: 'seconds',
+    about: 'Chunk of a repair after trouble; the age at which a cursor is due.',
+  }),
+  min_forward_window_seconds: int({
+    default: 300,
+    min: 1,
+    max: YEAR,
+    unit: 'seconds',
+    about: 'Shortest such chunk, however much went wrong.',
+  }),
+  max_forward_window_seconds: int({
+    default: DAY,
+    min: 1,
+    max: YEAR,
+    unit: 'seconds',
+    about: 'Chunk of a repair in calm weather; a day, so that one visit is enough for a night.',
+  }),
+  window_shrink_factor: num({
+    default: 0.5,
+    min: 0.01,
+    max: 1,
+    about: 'Factor on the chunk for each of the latest runs that failed; as for the batch.',
+  }),
+  window_grow_factor: num({
+    default: 1.5,
+    min: 1,
+    max: 100,
+    about:
+      'Factor on the chunk for enough good runs among the latest; faster than the batch, since time is cheap.',
+  }),
+  rate_limit_threshold: int({
+    default: 3,
+    min: 1,
+    max: 1000,
+    unit: 'answers',
+    about: '429 answers in a row after which patches are left out.',
+  }),
+  timeout_threshold: int({
+    default: 3,
+    min: 1,
+    max: 1000,
+    unit: 'timeouts',
+    about: 'Timeouts in a row after which a failed job waits longer than its backoff.',
+  }),
+  content_too_large_threshold: int({
+    default: 5,
+    min: 1,
+    max: 1000,
+    unit: 'answers',
+    about: 'Refused large contents in a row after which patches are left out.',
+  }),
+  base_sleep_seconds: num({
+    default: 1,
+    min: 0,
+    max: 3600,
+    unit: 'seconds',
+    about:
+      'Sleep before the next page after a 429 that named no time, doubled with each further page of that.',
+  }),
+  max_sleep_seconds: num({
+    default: 300,
+    min: 0,
+    max: DAY,
+    unit: 'seconds',
+    about: 'Longest such sleep, and longest such wait; as long as a lease, which is renewed meanwhile.',
+  }),
+  recovery_success_count: int({
+    default: 5,
+    min: 1,
+    max: 1000,
+    unit: 'batches',
+    about: 'Good batches in a row before it grows again and diffs are asked for again.',
+  }),
+})
 
 function gitlabToken(names: { env?: readonly string[]; envOfFile?: string }) {
   return {
@@ -926,6 +964,69 @@ const svn = group('SVN', {
   }),
 })
 
+const executor = group('XXL-Job executor', {
+  admin_addresses: list({
+    default: [],
+    env: 'SCM_EXECUTOR_ADMIN_ADDRESSES',
+    flag: '--admin',
+    example: ['http://xxl-job.example.com:8080/xxl-job-admin'],
+    about: 'Addresses of the XXL-Job admins; what one accepts the others need not hear.',
+  }),
+  app_name: text({
+    default: 'engram-scm',
+    env: 'SCM_EXECUTOR_APP_NAME',
+    pattern: '^[A-Za-z0-9][A-Za-z0-9_-]{3,63}$',
+    expected: '4 to 64 letters, digits, - or _',
+    about: 'AppName of the executor, as it is registered in the admin.',
+  }),
+  access_token: secret({
+    env: 'SCM_EXECUTOR_ACCESS_TOKEN',
+    from_file: 'access_token_file',
+    ...TOKEN,
+    about: 'Access token, sent to the admins and demanded of them; needed to listen beyond this machine.',
+  }),
+  access_token_file: path({
+    example: '/run/secrets/xxl-job-token',
+    about: 'File that holds the access token, so that it stands in no environment.',
+  }),
+  listen: text({
+    default: '127.0.0.1:9999',
+    env: 'SCM_EXECUTOR_LISTEN',
+    about: 'Where the admin reaches the executor; on this machine alone until another address is given.',
+  }),
+  address: text({
+    default: null,
+    env: 'SCM_EXECUTOR_ADDRESS',
+    ...HTTP_URL,
+    example: 'http://sync-1.example.com:9999',
+    about: 'What is registered, where the admin does not see the address that is listened on.',
+  }),
+  protocol: choice({
+    of: ['auto', '3.4', '3.5'],
+    default: 'auto',
+    env: 'SCM_EXECUTOR_PROTOCOL',
+    about:
+      'Form of the callbacks: 3.4 is also that of 2.x; auto answers in the form in which the trigger came.',
+  }),
+  parallelism: int({
+    default: 4,
+    min: 1,
+    max: 100,
+    unit: 'triggers',
+    env: 'SCM_EXECUTOR_PARALLELISM',
+    about: 'Triggers run at the same time, each of another job; the next ones wait their turn.',
+  }),
+  log_retention_days: int({
+    default: 30,
+    min: 1,
+    max: 3650,
+    unit: 'days',
+    env: 'SCM_EXECUTOR_LOG_RETENTION_DAYS',
+    about:
+      "How long the log of a trigger is kept, and a callback that no admin takes; XXL-Job's own default.",
+  }),
+})
+
 const bulk = group('Bulk thresholds (a commit above one counts as bulk)', {
   svn_changed_paths: int({
     default: 100,
@@ -953,8 +1054,7 @@ const bulk = group('Bulk thresholds (a commit above one counts as bulk)', {
     min: 0,
     max: 1_073_741_824,
     unit: 'bytes',
-    planned: true,
-    about: 'Size of a patch; above one MiB its summary is kept instead.',
+    about: 'Size of a diff; more is an import. Above one MiB its summary is kept instead.',
   }),
 })
 
@@ -964,6 +1064,13 @@ export const CONFIG = group('engram-scm', {
   storage,
   log,
   scm: group('Sync', {
+    preset: choice({
+      of: ['none', 'small', 'medium', 'large'],
+      default: 'none',
+      env: 'ENGRAM_SCM_PRESET',
+      about:
+        'Defaults for under 10, 10 to 100 or over 100 repositories; any key that is set goes before it, and the default chooses nothing for you.',
+    }),
     sync,
     git,
     incremental,
@@ -972,11 +1079,13 @@ export const CONFIG = group('engram-scm', {
     worker,
     claim,
     reaper,
+    health,
     circuit_breaker: breaker,
     degradation,
     gitlab,
     http,
     svn,
+    executor,
     bulk_thresholds: bulk,
   }),
 })

@@ -35,8 +35,13 @@ export interface JobReason {
 export interface SkippedJob {
   repo_id: number
   job_type: string
-  reason: 'instance_limit' | 'tenant_limit' | 'error_budget_exceeded'
-  /** Whose limit it is; of a spent error budget, how long it rests. */
+  reason:
+    | 'instance_limit'
+    | 'tenant_limit'
+    | 'instance_circuit_open'
+    | 'tenant_circuit_open'
+    | 'error_budget_exceeded'
+  /** Whose limit or breaker it is; of a spent error budget, how long it rests. */
   instance?: string
   tenant?: string
   wait_seconds?: number
@@ -52,8 +57,9 @@ export interface SchedulerReport {
   /** Due and allowed, before the limits. */
   candidates_selected: number
   jobs_enqueued: number
-  /** Passed over by a limit, or put to rest; `skipped_jobs` names the first hundred. */
+  /** Passed over by a limit or the breaker of a host or tenant, or put to rest; `skipped_jobs` names the first hundred. */
   jobs_skipped: number
+  /** Held back by the breaker of their tenant, or of their host. */
   tenant_paused_count: number
   instance_paused_count: number
   circuit_state: 'closed' | 'open' | 'half_open'

@@ -113,6 +113,8 @@ export interface BreakerShown {
   state: {
     state: 'closed' | 'open' | 'half_open'
     opened_at: number | null
+    /** It stays open until a person closes it. */
+    opened_by_hand: boolean
     half_open_attempts: number
     half_open_successes: number
     failure_count: number

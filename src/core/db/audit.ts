@@ -87,7 +87,7 @@ export async function markMrsDeleted(db: Db, repoId: number, iids: number[]): Pr
 }
 
 /** Words for trouble that may be over by now. What was too big, or is not shown, is so again. */
-const PASSING = '(^|,)(missing_objects|timeout|(diff|stats):(server_error|timeout|not_found))(,|$)'
+const PASSING = '(^|,)(missing_objects|timeout|(diff|stats):(server_error|timeout|not_found|left_out))(,|$)'
 
 /** When the commits were made, in milliseconds since 1970, of which a new reading may bring more of what is wanted. */
 export async function degradedCommits(db: Db, repoId: number, wanted: Tier): Promise<number[]> {

@@ -1,4 +1,5 @@
 import type pg from 'pg'
+import type { CircuitState } from '../domain/breaker.ts'
 import { JOB_TYPES, type Repo } from '../domain/repo.ts'
 import { rows } from './connect.ts'
 import { codeOf } from './failure.ts'
@@ -6,6 +7,8 @@ import { HELD, type HeldJob } from './jobs.ts'
 
 /** Who claims, what it may have (null = anything), and how much may run at once, by all workers together. */
 export interface Claiming {
+  /** Whose breakers hold jobs back. */
+  project: string
   count: number
   worker: string
   leaseSeconds: number
@@ -21,6 +24,8 @@ export interface ClaimedJob extends HeldJob {
   repo: Repo | null
   /** What the operators' kv cursor holds at this moment; null when there is none. */
   kvCursor: unknown
+  /** The breaker that let it through although it is not closed. */
+  circuit: Exclude<CircuitState, 'closed'> | null
 }
 
 /**
@@ -31,8 +36,9 @@ export async function claimJobs(pool: pg.Pool, ask: Claiming): Promise<ClaimedJo
   const askedAt = performance.now()
   const claimed = await taken(
     pool,
-    `select ${HELD}, repo, kv_cursor as "kvCursor" from scm.claim_jobs($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+    `select ${HELD}, repo, kv_cursor as "kvCursor", circuit from scm.claim_jobs($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
     [
+      ask.project,
       ask.count,
       ask.worker,
       ask.leaseSeconds,

@@ -97,13 +97,14 @@ export const silentRuns = (db: Db, graceSeconds: number) =>
     [graceSeconds],
   )
 
-/** Jobs tried five times or more in 15 minutes. */
-export const stormyJobs = (db: Db) =>
+/** Jobs tried so often, or more, in so many seconds. */
+export const stormyJobs = (db: Db, runs: number, seconds: number) =>
   find(
     db,
     'retry_storm',
     `select task_id as job_id, repo_id, job_type, count(*) as runs from ing_task_run
-      where started_at > now() - interval '15 minutes' group by 1, 2, 3 having count(*) >= 5 order by runs desc, 1`,
+      where started_at > now() - make_interval(secs => $2) group by 1, 2, 3 having count(*) >= $1 order by runs desc, 1`,
+    [runs, seconds],
   )
 
 export const deadJobs = (db: Db) =>

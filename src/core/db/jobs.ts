@@ -26,6 +26,7 @@ export interface HeldJob {
   operation: string
   exprHash: string
   scheduleInstanceId: number
+  correlationId: string | null
   attempt: number
   maxAttempts: number
   fence: number
@@ -43,7 +44,7 @@ export interface HeldJob {
 export const HELD = `job_id as "jobId", plan_id as "planId", slice_id as "sliceId", repo_id as "repoId", job_type as "jobType", mode,
   provenance, operation, expr_hash as "exprHash", schedule_instance_id as "scheduleInstanceId", attempt,
   max_attempts as "maxAttempts", fence, lease_seconds as "leaseSeconds", run_id as "runId",
-  spec, checkpoint, pinned`
+  spec, checkpoint, pinned, correlation_id as "correlationId"`
 
 /**
  * Takes one job and its (repo, job type) lock, fails whatever run was left behind, opens the next run at the place
@@ -92,6 +93,16 @@ export async function renewLeases(db: Db, held: HeldJob[]): Promise<Set<number>>
     [held.map((h) => h.jobId), held.map((h) => h.fence)],
   )
   return new Set(renewed.map((r) => r.jobId))
+}
+
+/** Why its run reads less at a time than usual: for whoever looks at the run. */
+export async function noteDegradation(db: Db, held: HeldJob, degradation: Json): Promise<void> {
+  await rows(
+    db,
+    'run_degraded',
+    'update ing_task_run set degradation_json = $2 where id = $1 and fence = $3',
+    [held.runId, JSON.stringify(degradation), held.fence],
+  )
 }
 
 export interface Failing {
@@ -174,6 +185,8 @@ export interface NewestJob {
   status: string
   from: string | null
   attempts: number
+  /** Whose plan it is of. */
+  triggerId: number
 }
 
 /** The incremental job of a (repo, job type) that counts: the one holding the active key, else the newest, in whatever state. */
@@ -181,7 +194,7 @@ export async function newestIncremental(db: Db, repoId: number, jobType: JobType
   return row(
     db,
     'job_newest',
-    `select t.id as "jobId", t.status, t.attempts, s.slice_spec->'window'->>'from' as "from"
+    `select t.id as "jobId", t.status, t.attempts, t.schedule_instance_id as "triggerId", s.slice_spec->'window'->>'from' as "from"
        from ing_task t join ing_plan_slice s on s.id = t.slice_id
       where t.repo_id = $1 and t.job_type = $2 and t.mode = 'incremental'
       order by t.active_key is not null desc, t.id desc limit 1`,

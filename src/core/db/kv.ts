@@ -38,3 +38,36 @@ export async function swapKv(
   )
   return written.length > 0
 }
+
+/** The value as it stands, held until the transaction ends; null when there is no row. */
+export async function lockKv(tx: Db, namespace: string, key: string): Promise<unknown> {
+  const found = await row<{ value: unknown }>(
+    tx,
+    'kv_lock',
+    'select value_json as value from logbook.kv where namespace = $1 and key = $2 for update',
+    [namespace, key],
+  )
+  return found === null ? null : found.value
+}
+
+/** Whatever was there. */
+export async function putKv(tx: Db, namespace: string, key: string, value: unknown): Promise<void> {
+  await rows(
+    tx,
+    'kv_put',
+    `insert into logbook.kv (namespace, key, value_json) values ($1, $2, $3)
+     on conflict (namespace, key) do update set value_json = excluded.value_json, updated_at = clock_timestamp()`,
+    [namespace, key, JSON.stringify(value)],
+  )
+}
+
+/** false: there was none. */
+export async function removeKv(tx: Db, namespace: string, key: string): Promise<boolean> {
+  const removed = await rows(
+    tx,
+    'kv_remove',
+    'delete from logbook.kv where namespace = $1 and key = $2 returning 1',
+    [namespace, key],
+  )
+  return removed.length > 0
+}

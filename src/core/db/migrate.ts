@@ -67,9 +67,8 @@ async function applied(client: pg.PoolClient): Promise<number> {
   return (await client.query('select count(*)::int as n from scm.schema_migrations')).rows[0].n
 }
 
-/** Beside the package.json, however deep the bundle has put this module. */
 /** Beside the sources or the build, however deep this file lies in them. */
-function migrationsFolder(): string {
+export function migrationsFolder(): string {
   for (let folder = new URL('.', import.meta.url); ; folder = new URL('..', folder)) {
     if (existsSync(new URL('drizzle/meta/_journal.json', folder)))
       return fileURLToPath(new URL('drizzle', folder))

@@ -2,14 +2,7 @@ import type { Json } from '../domain/ledger.ts'
 import type { LedgerWindow } from '../domain/ledger-window.ts'
 import type { JobType } from '../domain/repo.ts'
 import { type Db, row, rows } from './connect.ts'
-
-export interface Trigger {
-  schedulerCode: string
-  triggerType: 'SCHEDULE' | 'MANUAL' | 'RETRY' | 'API'
-  params: Json
-  correlationId: string
-  configSnapshot: Json
-}
+import type { TriggerRow } from './triggers.ts'
 
 export interface NewSlice {
   no: number
@@ -56,21 +49,19 @@ export interface PlanMade {
 }
 
 /**
- * Nothing → one trigger, and the plans, slices and jobs it asks for, any number of them in one statement. Answers
- * what is new: a plan whose key exists is left out, and one whose job's active key is taken (the trigger is written).
+ * Nothing → the plans, slices and jobs that a trigger asks for, any number of them in one statement. Answers what is
+ * new: a plan whose key exists is left out, and one whose job's active key is taken.
  * Idle workers are woken once, when there is something for them.
  */
-export async function insertPlans(db: Db, trigger: Trigger, plans: NewPlan[]): Promise<PlanMade[]> {
-  const [first] = plans
-  const one = plans.length === 1 && first
+export async function insertPlans(
+  db: Db,
+  trigger: Pick<TriggerRow, 'id' | 'correlationId'>,
+  plans: NewPlan[],
+): Promise<PlanMade[]> {
   const made = await rows<PlanMade>(
     db,
     'plan_insert',
-    `with instance as (
-       insert into ing_schedule_instance (scheduler_code, trigger_type_code, trigger_params, correlation_id,
-              provenance_code, cursor_key, provenance_config_snapshot)
-       values ($3, $4, $5, $6, $7, $8, $9) returning id),
-     ask as materialized (
+    `with ask as materialized (
        select * from json_to_recordset($1::json) as x(
          n int, "planKey" text, "requestHash" text, provenance text, operation text, "cursorKey" text, "exprProto" jsonb,
          "exprProtoHash" text, "windowSpec" jsonb, strategy text,
@@ -82,7 +73,7 @@ export async function insertPlans(db: Db, trigger: Trigger, plans: NewPlan[]): P
        insert into ing_plan (schedule_instance_id, plan_key, request_hash, provenance_code, operation_code, cursor_key,
               expr_proto_hash, expr_proto_snapshot, window_spec, window_from, window_to, slice_strategy_code,
               slice_params, update_watermark, status_code)
-       select (select id from instance), "planKey", "requestHash", provenance, operation, "cursorKey", "exprProtoHash",
+       select $3, "planKey", "requestHash", provenance, operation, "cursorKey", "exprProtoHash",
               "exprProto", "windowSpec", scm.instant_of("windowSpec", 'from'), scm.instant_of("windowSpec", 'to'), strategy, "sliceParams", "updateWatermark", 'READY'
          from free
        on conflict (plan_key) do nothing
@@ -100,14 +91,14 @@ export async function insertPlans(db: Db, trigger: Trigger, plans: NewPlan[]): P
      task as (
        insert into ing_task (schedule_instance_id, plan_id, slice_id, provenance_code, operation_code, repo_id, job_type,
               mode, instance_key, tenant_id, params, idempotent_key, expr_hash, priority, status, scheduled_at, active_key, correlation_id)
-       select (select id from instance), w.plan_id, s.id, w.provenance, w.operation, w."repoId", w."cursorKey", w.mode,
+       select $3, w.plan_id, s.id, w.provenance, w.operation, w."repoId", w."cursorKey", w.mode,
               w."instanceKey", w."tenantId", w.params, w."taskKey", w."exprHash", w.priority, w.status,
-              case when w.status = 'pending' then now() end, w."activeKey", $6
+              case when w.status = 'pending' then now() end, w."activeKey", $4
          from wanted w join slice s on s.plan_id = w.plan_id and s.slice_no = w.no order by w.plan_id, w.no
        on conflict do nothing
        returning id, plan_id, status)
      -- Not a join of plan and task: both look like one row to the planner, and 10,000 would be compared with 10,000.
-     select max(plan_key) as "planKey", plan_id as "planId", (select id from instance) as "scheduleInstanceId",
+     select max(plan_key) as "planKey", plan_id as "planId", $3::bigint as "scheduleInstanceId",
             count(job_id)::int as jobs, min(job_id) as "jobId",
             -- Uncorrelated, so once per statement; many notifying transactions would queue for one lock at commit.
             (select pg_notify('scm_jobs', '') where exists (select from task where status = 'pending'))::text as woke
@@ -117,14 +108,8 @@ export async function insertPlans(db: Db, trigger: Trigger, plans: NewPlan[]): P
     [
       JSON.stringify(plans.map(({ slices: _, job, ...plan }, n) => ({ n, ...plan, ...job }))),
       JSON.stringify(plans.flatMap(({ slices }, n) => slices.map((slice) => ({ n, ...slice })))),
-      trigger.schedulerCode,
-      trigger.triggerType,
-      JSON.stringify(trigger.params),
+      trigger.id,
       trigger.correlationId,
-      // A scan asks for many things at once.
-      one ? one.provenance : '*',
-      one ? one.cursorKey : '*',
-      JSON.stringify(trigger.configSnapshot),
     ],
   )
   // Somebody else took the active key in between: what would belong to the job must not wait for it for ever.
@@ -153,6 +138,24 @@ const PLAN_COLUMNS = `id as "planId", plan_key as "planKey", status_code as "sta
 
 export async function planByKey(db: Db, planKey: string): Promise<PlanRow | null> {
   return row(db, 'plan_by_key', `select ${PLAN_COLUMNS} from ing_plan where plan_key = $1`, [planKey])
+}
+
+/** What a trigger's work is: the plan made for it, or the one of an earlier trigger that it took up again. */
+export async function planOfTrigger(
+  db: Db,
+  triggerId: number,
+  of: { repoId: number; jobType: JobType },
+): Promise<PlanRow | null> {
+  return row(
+    db,
+    'plan_of_trigger',
+    `select ${PLAN_COLUMNS} from ing_plan where id = coalesce(
+       (select max(id) from ing_plan where schedule_instance_id = $1),
+       (select max(r.plan_id) from ing_task_run r
+         where r.repo_id = $2 and r.job_type = $3 and r.schedule_instance_id = $1
+           and r.started_at >= (select created_at from ing_schedule_instance where id = $1)))`,
+    [triggerId, of.repoId, of.jobType],
+  )
 }
 
 /** The newest plan of the same request, when it is younger than `withinSeconds` and not finished. */

@@ -98,7 +98,8 @@ export async function reapRuns(db: Db, ask: { graceSeconds: number; limit: numbe
   return done.length
 }
 
-const LAPSED_LOCK = `l.locked_at + make_interval(secs => l.lease_seconds + $1) < now()
+/** Of a lock `l`, by $1 seconds of grace. */
+export const LAPSED_LOCK = `l.locked_at + make_interval(secs => l.lease_seconds + $1) < now()
   and not exists (select from ing_task t where t.id = l.job_id and t.fence = l.fence and t.status = 'running' and t.lease_until > now())`
 
 /** A lock whose lease has been over for `graceSeconds` → gone. */

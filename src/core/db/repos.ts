@@ -63,6 +63,32 @@ export async function findRepo(
       ])
 }
 
+export async function repoById(db: Db, repoId: number): Promise<Repo | null> {
+  return row<Repo>(db, 'repo_by_number', `select ${COLUMNS} from scm.repos where repo_id = $1`, [repoId])
+}
+
+/** Whether any repository is synced from this host, or for this tenant. */
+export async function isRegistered(db: Db, by: { instance: string } | { tenant: string }): Promise<boolean> {
+  const found =
+    'instance' in by
+      ? await row(db, 'repo_of_instance', 'select 1 from scm.repos where instance_key = $1 limit 1', [
+          by.instance,
+        ])
+      : await row(db, 'repo_of_tenant', 'select 1 from scm.repos where tenant_id = $1 limit 1', [by.tenant])
+  return found !== null
+}
+
+/** As a person types them. */
+export async function repoNames(db: Db, repoIds: number[]): Promise<Map<number, string>> {
+  const found = await rows<{ id: number; name: string }>(
+    db,
+    'repo_names',
+    `select repo_id as id, repo_type || ':' || url as name from scm.repos where repo_id = any($1)`,
+    [repoIds],
+  )
+  return new Map(found.map(({ id, name }) => [id, name]))
+}
+
 export interface RepoListing extends Repo {
   items: number
   lastSyncAt: Date | null
@@ -95,4 +121,9 @@ export async function disableRepo(db: Db, repoId: number): Promise<boolean> {
     [repoId],
   )
   return done.length > 0
+}
+
+/** Those that are synced, without a look at what is stored of them. */
+export async function enabledRepos(db: Db): Promise<Repo[]> {
+  return rows<Repo>(db, 'repo_enabled', `select ${COLUMNS} from scm.repos r where enabled order by repo_id`)
 }

@@ -11,6 +11,20 @@ export async function succeededWith(db: Db, runId: number): Promise<{ synced_cou
   return found?.stats ?? null
 }
 
+/** A run that takes up what an earlier trigger planned is its own trigger's. */
+export async function attributeRun(
+  tx: Db,
+  runId: number,
+  trigger: { id: number; correlationId: string | null },
+): Promise<void> {
+  await rows(
+    tx,
+    'run_attribute',
+    'update ing_task_run set schedule_instance_id = $2, correlation_id = $3 where id = $1',
+    [runId, trigger.id, trigger.correlationId],
+  )
+}
+
 /** Those of the runs that have succeeded. */
 export async function runsSucceeded(db: Db, runIds: number[]): Promise<Set<number>> {
   const found = await rows<{ id: number }>(

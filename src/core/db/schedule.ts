@@ -109,11 +109,10 @@ export interface QueueNow {
   pending: number
   byInstance: Record<string, number>
   byTenant: Record<string, number>
-  circuit: string | null
 }
 
 /**
- * What waits and runs at this moment, and the global breaker. What waits is counted by (repo, job type), since one job
+ * What waits and runs at this moment. What waits is counted by (repo, job type), since one job
  * of it can run at a time: two hundred chunks of one backfill take one place. A paused one takes none, or ten
  * repositories in maintenance would stop the other ten thousand. A runner's own reservations do not count.
  */
@@ -121,8 +120,10 @@ export async function queueNow(db: Db): Promise<QueueNow> {
   const found = await row<QueueNow>(
     db,
     'schedule_queue',
-    // Each half by an index of its own: what is finished is a hundred times as much.
-    `with paused as (
+    // Each half by an index of its own: what is finished is a hundred times as much. And for this transaction: compiling its
+    // one large statement costs more than running it.
+    `with jit as materialized (select set_config('jit', 'off', true)),
+     paused as (
        select key from logbook.kv
         where namespace = 'scm.sync_pauses' and scm.paused_until(value_json) is not null),
      waiting as (
@@ -138,9 +139,8 @@ export async function queueNow(db: Db): Promise<QueueNow> {
             coalesce((select jsonb_object_agg(instance_key, n) from (
               select instance_key, sum(n) as n from active where instance_key <> '' group by 1) x), '{}') as "byInstance",
             coalesce((select jsonb_object_agg(tenant_id, n) from (
-              select tenant_id, sum(n) as n from active where tenant_id <> '' group by 1) x), '{}') as "byTenant",
-            (select value_json->>'state' from logbook.kv where namespace = 'scm.sync_health' and key = 'default:global') as circuit
-       from active`,
+              select tenant_id, sum(n) as n from active where tenant_id <> '' group by 1) x), '{}') as "byTenant"
+       from jit left join active on true`,
   )
   return found as QueueNow
 }
@@ -168,9 +168,4 @@ export async function pausePairs(
       where scm.paused_until(kv.value_json) is null`,
     [JSON.stringify(pauses), seconds],
   )
-}
-
-/** For this transaction: compiling the one large statement costs more than running it. */
-export async function withoutJit(tx: Db): Promise<void> {
-  await rows(tx, 'schedule_jit', `select set_config('jit', 'off', true)`)
 }

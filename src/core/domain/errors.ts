@@ -19,6 +19,8 @@ export const FAILURES = {
   lock_held: { retry: 'free', category: 'lock_held' },
   lease_lost: { retry: 'free', category: 'lease_lost' },
   cancelled: { retry: 'free', category: 'cancelled' },
+  // Cancelled too, by the time its caller gave it.
+  deadline: { retry: 'free', category: 'cancelled' },
   bug: { retry: 'later', category: 'exception' },
 } as const
 
@@ -61,6 +63,11 @@ export class SyncError extends Error {
   /** What was being read is not there any more: the next try reads what there is now, so it need not wait. */
   get isGone(): boolean {
     return this.kind === 'upstream' && this.status === GONE
+  }
+
+  /** Not a failure: somebody, or a deadline, ended it. */
+  get isStop(): boolean {
+    return this.kind === 'cancelled' || this.kind === 'deadline'
   }
 
   get category(): string {

@@ -1,13 +1,7 @@
 /** Who gets one of the few places in the queue. */
+import type { Candidate } from './candidate.ts'
+import type { Gates, Refusal } from './gates.ts'
 import type { Pair } from './schedule.ts'
-
-export interface Candidate {
-  pair: Pair
-  /** backfill = a repair, which takes only what the others leave. */
-  mode: 'incremental' | 'backfill'
-  priority: number
-  reason: string
-}
 
 /** What waits and runs before the tick. */
 export interface Budget {
@@ -28,12 +22,20 @@ export interface Limits {
 
 export interface Selection<C extends Candidate> {
   chosen: C[]
-  /** Passed over because their host or tenant has all the places it may have. Whoever only stands too far back is not here. */
-  skipped: { candidate: C; reason: 'instance_limit' | 'tenant_limit' }[]
+  /**
+   * Passed over because of a breaker, or because their host or tenant has all the places it may have. Whoever only
+   * stands too far back is not here.
+   */
+  skipped: { candidate: C; reason: Refusal | 'instance_limit' | 'tenant_limit' }[]
 }
 
 /** The best candidates that fit what is left: of the whole queue, of each host, of each tenant, of one tick. */
-export function select<C extends Candidate>(candidates: C[], budget: Budget, limits: Limits): Selection<C> {
+export function select<C extends Candidate>(
+  candidates: C[],
+  budget: Budget,
+  limits: Limits,
+  gates: Gates,
+): Selection<C> {
   const selection: Selection<C> = { chosen: [], skipped: [] }
   const places = placesLeft(budget, limits)
   if (places <= 0) return selection
@@ -43,13 +45,17 @@ export function select<C extends Candidate>(candidates: C[], budget: Budget, lim
   for (const candidate of inTurn(candidates, limits)) {
     if (selection.chosen.length === places) break
     const { instanceKey, tenantId } = candidate.pair
-    if (instanceKey !== '' && instances.of(instanceKey) >= limits.perInstance) {
+    const refusal = gates.refusal(candidate)
+    if (refusal !== null) {
+      selection.skipped.push({ candidate, reason: refusal })
+    } else if (instanceKey !== '' && instances.of(instanceKey) >= limits.perInstance) {
       selection.skipped.push({ candidate, reason: 'instance_limit' })
     } else if (tenantId !== '' && tenants.of(tenantId) >= limits.perTenant) {
       selection.skipped.push({ candidate, reason: 'tenant_limit' })
     } else {
       instances.add(instanceKey)
       tenants.add(tenantId)
+      gates.passed(candidate)
       selection.chosen.push(candidate)
     }
   }

@@ -32,9 +32,19 @@ export interface Policy {
   errorBudgetThreshold: number
   rateLimitThreshold: number
   /** Seconds out of sight after which a repair is wanted, and the most it reads again. */
-  repair: { after: number; atMost: number }
+  repair: { after: number; atMost: number; chunk: ChunkPolicy }
   /** null = all of them. */
   jobTypes: readonly JobType[] | null
+}
+
+/** Seconds, and factors for bad and good runs. */
+export interface ChunkPolicy {
+  calm: number
+  afterTrouble: number
+  least: number
+  shrink: number
+  grow: number
+  goodRuns: number
 }
 
 export type Verdict =
@@ -92,6 +102,14 @@ export function repairOf(
     reason: `repair:${ageAdjustment(pair).reason}`,
     seconds: Math.min(pair.cursorAge, policy.repair.atMost),
   }
+}
+
+/** Seconds of one chunk of a repair: all at once in calm weather, in pieces after trouble. */
+export function repairChunk({ runs }: Pair, { repair: { chunk } }: Policy): number {
+  if (runs.failed === 0 && runs.limited === 0) return chunk.calm
+  const steps = Math.floor((runs.total - runs.failed) / chunk.goodRuns)
+  const wanted = chunk.afterTrouble * chunk.shrink ** runs.failed * chunk.grow ** steps
+  return Math.min(Math.max(chunk.calm, chunk.least), Math.max(chunk.least, Math.floor(wanted)))
 }
 
 export const failureRate = ({ runs }: Pair): number => share(runs.failed, runs.total)

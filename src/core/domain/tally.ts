@@ -23,6 +23,8 @@ export interface Usage {
   requests: number
   /** Answered 429. */
   limited: number
+  /** Of these, without a word of when to come back. */
+  unannounced: number
   /** Not answered within their time; waiting for a turn is none. */
   timeouts: number
   retries: number

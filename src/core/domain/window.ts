@@ -111,3 +111,12 @@ function normalised(m: RegExpExecArray): string {
 function sameDay(m: RegExpExecArray): boolean {
   return new Date(`${m[1]}-${m[2]}-${m[3]}T00:00:00Z`).getUTCDate() === Number(m[3])
 }
+
+/** Cuts a window into equal pieces of about so many seconds: at most half as much again, so that no sliver is left. */
+export function piecesOf(window: TimeWindow, seconds: number): TimeWindow[] {
+  const since = window.since.getTime()
+  const length = window.until.getTime() - since
+  const count = Math.max(1, Math.round(length / (seconds * 1000)))
+  const at = (n: number) => new Date(since + Math.round((length * n) / count))
+  return Array.from({ length: count }, (_, n) => ({ since: at(n), until: at(n + 1) }))
+}

@@ -2,9 +2,9 @@ export type Tree = { [name: string]: unknown }
 
 /** What one source of values says, in the shape of the configuration. */
 export interface Layer {
-  source: 'toml' | 'env' | 'flag'
+  source: 'preset' | 'toml' | 'env' | 'flag'
   tree: Tree
-  /** Where the value of a key stands: file:key, ENV_NAME or --flag. */
+  /** Where the value of a key stands: file:key, ENV_NAME, --flag or the preset's name. */
   where: (path: readonly string[]) => string
   /** Begins a message about that key. */
   blame: (path: readonly string[]) => string
@@ -32,7 +32,7 @@ export function put(tree: Tree, path: readonly string[], value: unknown): void {
 
 /** Where a value in force came from. */
 export interface Origin {
-  source: 'default' | 'toml' | 'env' | 'flag'
-  /** file:key, ENV_NAME or --flag; empty for a default. */
+  source: 'default' | 'preset' | 'toml' | 'env' | 'flag'
+  /** file:key, ENV_NAME, --flag or the preset's name; empty for a default. */
   where: string
 }

@@ -17,6 +17,8 @@ export interface Problem {
   text: string
   hint?: string | undefined
   cause?: unknown
+  /** The key it is about, by its TOML path, where it is about one. */
+  at?: string
 }
 
 type Key = Placed['key']
@@ -33,7 +35,7 @@ export function problemsIn(layer: Layer): Problem[] {
     const name = pathText(path)
     if (seen.has(name)) return []
     seen.add(name)
-    return [wrongValue(layer, node, path)]
+    return [{ ...wrongValue(layer, node, path), at: name }]
   })
 }
 
@@ -77,8 +79,18 @@ function wrongValue(layer: Layer, node: Node, path: string[]): Problem {
   const start = `${layer.blame(path)}: ${pathText(path)} must be`
   if (!isKey(node)) return { text: `${start} a table, not ${kindOf(value)}` }
 
-  const remedy = node.default === null ? 'leave it out' : `leave it out for ${quoted(node.default)}`
+  const close = nearestWord(node, value)
+  const leave = node.default === null ? 'leave it out' : `leave it out for ${quoted(node.default)}`
+  const remedy = close === null ? leave : `did you mean ${quoted(close)}?`
   return { text: `${start} ${expectation(node)}${node.secret ? '' : `, not ${quoted(value)}`}`, hint: remedy }
+}
+
+/** Of a key that takes one of some words, or a list of them: the word that was probably meant. */
+function nearestWord(key: Key, value: unknown): string | null {
+  const words = key.enum ?? key.items?.enum ?? []
+  const given = (Array.isArray(value) ? value : [value]).filter((word) => !words.includes(word))
+  const near = given.map((word) => (typeof word === 'string' ? nearest(word.toLowerCase(), words) : null))
+  return near.find((word) => word !== null) ?? null
 }
 
 /** What a right value is: "a whole number from 1 to 256 (jobs)". */

@@ -8,17 +8,35 @@ interface Rule {
   left: string
   says: string
   right: string
-  values: [number, number]
+  values: [number | string, number | string]
 }
 
-/** What no single key can be blamed for: two figures that do not go together. */
-export function brokenRules(config: Config, origins: Record<string, Origin>): Problem[] {
-  return rules(config)
-    .filter((rule) => !rule.holds)
-    .map(({ left, says, right, values }) => ({
+/** What no single key can be blamed for: two figures that do not go together. A key that is wrong by itself is left out. */
+export function brokenRules(
+  config: Config,
+  origins: Record<string, Origin>,
+  wrong: readonly string[] = [],
+): Problem[] {
+  const isWrong = (key: string) => wrong.some((path) => key === path || key.startsWith(`${path}.`))
+  const broken = rules(config).filter(({ holds, left, right }) => !holds && !isWrong(left) && !isWrong(right))
+  return [
+    ...broken.map(({ left, says, right, values }) => ({
       text: `${left} (${values[0]}, ${from(origins[left])}) must be ${says} ${right} (${values[1]}, ${from(origins[right])})`,
       hint: 'change one of the two',
-    }))
+    })),
+    ...placeless(config).filter(({ at }) => !isWrong(`${at}.url`)),
+  ]
+}
+
+/** An instance is found by its url, or where its name is that of a host, there. */
+function placeless({ scm }: Config): (Problem & { at: string })[] {
+  return Object.entries(scm.gitlab.instances)
+    .filter(([name, { url }]) => url === null && !/^[\w-]+(\.[\w-]+)+(:\d+)?$/.test(name))
+    .map(([name]) => {
+      const at = `scm.gitlab.instances.${name}`
+      const hint = `add url = "https://…" to [${at}]`
+      return { at, text: `${at} has no url, and its name is no host`, hint }
+    })
 }
 
 function rules({ postgres, scm }: Config): Rule[] {
@@ -30,14 +48,14 @@ function rules({ postgres, scm }: Config): Rule[] {
       left: 'scm.worker.renew_interval_seconds',
       says: 'below half of',
       right: 'scm.worker.lease_seconds',
-      values: [worker.renew_interval_seconds, worker.lease_seconds],
+      values: [`${worker.renew_interval_seconds} s`, `${worker.lease_seconds} s`],
     },
     {
       holds: timeout === null || timeout < (worker.lease_seconds * 1000) / 2,
       left: 'postgres.statement_timeout_ms',
       says: 'below half of',
       right: 'scm.worker.lease_seconds',
-      values: [timeout ?? 0, worker.lease_seconds],
+      values: [`${timeout} ms`, `${worker.lease_seconds} s`],
     },
     atMost('scm.circuit_breaker', breaker, 'recovery_success_count', 'half_open_max_requests'),
     atMost('scm.circuit_breaker', breaker, 'min_samples', 'window_count'),
@@ -65,5 +83,6 @@ function atMost<G>(group: string, values: G, left: Numeric<G>, right: Numeric<G>
 }
 
 function from(origin: Origin | undefined): string {
-  return origin && origin.source !== 'default' ? origin.where : 'the default'
+  if (!origin || origin.source === 'default') return 'the default'
+  return origin.source === 'preset' ? `preset ${origin.where}` : origin.where
 }

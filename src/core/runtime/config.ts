@@ -3,6 +3,7 @@ import { type Group, isKey, isTable, type Placed, pathText } from '../contracts/
 import { SyncError } from '../domain/errors.ts'
 import { absolutePath, type Lookup, readConfigFile } from './config-file.ts'
 import { type Layer, type Origin, type Tree, valueAt } from './config-layer.ts'
+import { presetLayer } from './config-preset.ts'
 import { type Problem, problemsIn } from './config-problem.ts'
 import { brokenRules } from './config-rules.ts'
 import { exposedSecret, findSecret } from './config-secret.ts'
@@ -22,7 +23,7 @@ export interface ConfigRequest extends Lookup {
   flags?: Record<string, unknown>
 }
 
-/** Flags > environment > file > defaults, checked and frozen. Throws `config` with the first problem and the number of the others. */
+/** Flags > environment > file > preset > defaults, checked and frozen. Throws `config` with the first problem and the number of the others. */
 export function loadConfig(request: ConfigRequest): LoadedConfig {
   const { loaded, problems } = inspectConfig(request)
   if (loaded) return loaded
@@ -48,12 +49,15 @@ export function inspectConfig(request: ConfigRequest): { loaded: LoadedConfig | 
     if (exposed) problems.push(exposed)
     layers.push(layer)
   }
-  problems.push(...layers.toReversed().flatMap(problemsIn))
-  if (problems.length > 0) return { loaded: null, problems }
+  const wrong = layers.toReversed().flatMap(problemsIn)
+  problems.push(...wrong)
+  // Of a file that cannot be read nobody knows what it would have said.
+  if (file && 'text' in file) return { loaded: null, problems }
 
-  const settled = settle(layers, request.env)
+  const wrongKeys = wrong.flatMap(({ at }) => at ?? [])
+  const settled = settle([...layers, ...presetLayer(layers)], request.env, wrongKeys)
   problems.push(...settled.problems)
-  if (problems.length === 0) problems.push(...brokenRules(settled.config, settled.origins))
+  problems.push(...brokenRules(settled.config, settled.origins, wrongKeys))
   if (problems.length > 0) return { loaded: null, problems }
 
   const { config, origins, named, warnings } = settled
@@ -64,8 +68,8 @@ export function inspectConfig(request: ConfigRequest): { loaded: LoadedConfig | 
   }
 }
 
-/** Takes each key from the first layer that has it. The layers are checked already. */
-function settle(layers: Layer[], env: Lookup['env']) {
+/** Takes each key from the first layer that has it; of a wrong one, the default. */
+function settle(layers: Layer[], env: Lookup['env'], wrong: readonly string[]) {
   const origins: Record<string, Origin> = {}
   const problems: Problem[] = []
   const warnings: string[] = []
@@ -106,7 +110,7 @@ function settle(layers: Layer[], env: Lookup['env']) {
         continue
       }
       const given = valueAt(layer.tree, path)
-      if (given === undefined) continue
+      if (given === undefined || wrong.includes(pathText(path))) continue
       origins[pathText(path)] = { source: layer.source, where: layer.where(path) }
       if (Array.isArray(given)) return [...given]
       return key.path ? absolutePath(String(given), layer.base, env) : given

@@ -37,7 +37,7 @@ export async function reachDatabase(
 export function poolOf(config: Config, dsn: string, onLost?: (error: Error) => void): pg.Pool {
   return openPool({
     dsn,
-    max: config.scm.worker.parallelism * 2 + 3,
+    max: Math.max(config.scm.worker.parallelism, config.scm.executor.parallelism) * 2 + 3,
     applicationName: 'engram-scm',
     statementTimeoutMs: config.postgres.statement_timeout_ms ?? (config.scm.worker.lease_seconds * 1000) / 2,
     ...(onLost ? { onLost } : {}),

@@ -1,5 +1,4 @@
 import type { Config } from '../contracts/config.ts'
-import { SyncError } from '../domain/errors.ts'
 import { gitlabSource } from '../sources/gitlab/gitlab.ts'
 import type { Source } from '../sources/source.ts'
 
@@ -36,6 +35,25 @@ export function gitlabOf(
   })
 }
 
+/** Every instance with every token that goes there; of the general one, the tenants' besides. */
+export function accountsOf({
+  scm: { gitlab },
+}: Config): { instance: string; tenant: string | null; token: string | null }[] {
+  const home = gitlab.url && addressOf(gitlab.url)
+  const named = Object.entries(gitlab.instances).map(([name, { url, token }]) => ({
+    instance: addressOfInstance(name, url),
+    tenant: null,
+    token,
+  }))
+  if (home === null || named.some(({ instance, token }) => instance === home && token)) return named
+
+  const tenants = Object.entries(gitlab.tenants).flatMap(([tenant, { token }]) =>
+    token ? { instance: home, tenant, token } : [],
+  )
+  const others = named.filter(({ instance }) => instance !== home)
+  return [{ instance: home, tenant: null, token: gitlab.token }, ...tenants, ...others]
+}
+
 /** An instance's own token, and for the one that has none of its own the tenant's, then the general one: it goes nowhere else. */
 function tokenIn(
   { instances, tenants, token }: Config['scm']['gitlab'],
@@ -48,12 +66,9 @@ function tokenIn(
   return of.isHome ? (tenants[of.tenantId]?.token ?? token) : null
 }
 
+/** The configuration is checked: what has no url is named as its host. */
 function addressOfInstance(name: string, url: string | null): string {
-  if (url !== null) return addressOf(url)
-  if (/^[\w-]+(\.[\w-]+)+(:\d+)?$/.test(name)) return addressOf(`https://${name}`)
-  throw new SyncError('config', `scm.gitlab.instances.${name} has no url, and its name is no host`, {
-    hint: `add url = "https://…" to [scm.gitlab.instances.${name}]`,
-  })
+  return addressOf(url ?? `https://${name}`)
 }
 
 /** As locators begin: lower-case host, no default port, no slash at the end. */

@@ -1,5 +1,5 @@
 import { writeSync } from 'node:fs'
-import { type Logger, pino } from 'pino'
+import { type Logger, levels, pino } from 'pino'
 
 const STDERR = 2
 
@@ -8,14 +8,22 @@ export function openLog(o: {
   level: string
   redact: (text: string) => string
   base: Record<string, unknown>
+  /** Hears every transition, also those that the level keeps from stderr. */
+  overhear?: ((line: string) => void) | undefined
 }): Logger {
   // Text by text: a secret that reads `true` or `1234` must not break the line it is cut out of.
-  const clean = (line: string) =>
-    JSON.stringify(JSON.parse(line), (_key, v) => (typeof v === 'string' ? o.redact(v) : v))
+  const clean = (line: { level: number }) =>
+    JSON.stringify(line, (_key, v) => (typeof v === 'string' ? o.redact(v) : v))
+  const shown = levels.values[o.level] ?? Number.POSITIVE_INFINITY
+  const heard = o.overhear && shown > (levels.values.info as number) ? 'info' : o.level
   const sink = {
-    write(line: string) {
+    write(written: string) {
+      const line = JSON.parse(written) as { level: number }
+      const text = clean(line)
+      o.overhear?.(text)
+      if (line.level < shown) return
       try {
-        writeSync(STDERR, `${clean(line)}\n`)
+        writeSync(STDERR, `${text}\n`)
       } catch {
         // A closed stderr must not end a sync.
       }
@@ -23,7 +31,7 @@ export function openLog(o: {
   }
   return pino(
     {
-      level: o.level,
+      level: heard,
       base: o.base,
       timestamp: pino.stdTimeFunctions.isoTime,
       serializers: { err: shortError },

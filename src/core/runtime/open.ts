@@ -1,24 +1,31 @@
 import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import type { Context } from '../app/context.ts'
-import { longestTurnMs } from '../app/request-budget.ts'
+import { makePaces } from '../app/paces.ts'
+import { longestTurnMs } from '../app/sync/request-budget.ts'
 import { workerName } from '../app/worker-name.ts'
 import { type Config, redactedView, secretsOf } from '../contracts/config.ts'
 import type { Json } from '../domain/ledger.ts'
 import { redactor } from '../domain/redact.ts'
+import { ownTrigger } from '../domain/trigger.ts'
 import { gitSource } from '../sources/git/git.ts'
 import { type ConfigRequest, inspectConfig, type LoadedConfig, loadConfig } from './config.ts'
 import { dataDir, onlookersPoolOf, poolOf, reachDatabase, requireSchema } from './database.ts'
 import { gitlabOf } from './gitlab.ts'
 import { openLog } from './log.ts'
 import { svnOf } from './svn.ts'
+import { readTrigger, type TriggerFlags } from './trigger.ts'
 
 export interface Request {
   /** By TOML path; a flag beats the environment. */
   flags: Record<string, unknown>
   configFile: string | null
+  /** Of a command that may be handed a trigger: what its flags say; the environment says the rest. */
+  trigger?: TriggerFlags | undefined
   signal: AbortSignal
   progress: (line: string) => void
+  /** Every transition, as a line of JSON. */
+  overhear?: ((line: string) => void) | undefined
 }
 
 /** The only reader of the environment's configuration. */
@@ -68,7 +75,11 @@ export interface Opened {
 export async function openContext(request: Request): Promise<Opened> {
   const { config, warnings } = readConfig(request)
   const worker = workerName()
-  const log = openLog({ level: config.log.level, redact: redactorOf(config), base: { worker } })
+  const redact = redactorOf(config)
+  const trigger = request.trigger
+    ? readTrigger(request.trigger, process.env, { newId: randomUUID, redact })
+    : ownTrigger(randomUUID())
+  const log = openLog({ level: config.log.level, redact, base: { worker }, overhear: request.overhear })
   for (const warning of warnings) log.warn(warning)
 
   const reached = await reachDatabase(config, { say: request.progress, signal: request.signal })
@@ -94,14 +105,16 @@ export async function openContext(request: Request): Promise<Opened> {
     db,
     config,
     configSnapshot: snapshotOf(config),
+    paces: makePaces(config),
     sources: {
       git,
       gitlab: gitlabOf(config, { git, maxWaitMs: longestTurnMs(config), reread }),
-      svn: svnOf(config, gitSurroundings().path),
+      svn: svnOf(config, gitSurroundings()),
     },
     log,
     now: () => new Date(),
     newId: randomUUID,
+    trigger,
     signal: request.signal,
     worker,
     cacheDir: join(dataDir(config), 'mirrors'),
@@ -115,7 +128,7 @@ export async function openContext(request: Request): Promise<Opened> {
 }
 
 /** All that git may see of the environment; what of `network` it really gets, the git source decides. */
-function gitSurroundings() {
+export function gitSurroundings() {
   const network = Object.fromEntries(
     Object.entries(process.env).filter((e): e is [string, string] => /_proxy$|^(GIT_)?SSL_/i.test(e[0])),
   )

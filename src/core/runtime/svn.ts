@@ -1,11 +1,12 @@
 import type { Config } from '../contracts/config.ts'
 import type { Source } from '../sources/source.ts'
+import type { Surroundings } from '../sources/svn/client.ts'
 import { svnSource } from '../sources/svn/svn.ts'
 
 /** The Subversion source as the configuration has it. */
-export function svnOf({ scm: { svn } }: Config, path: string): Source {
+export function svnOf({ scm: { svn } }: Config, surroundings: Surroundings): Source {
   return svnSource({
-    path,
+    ...surroundings,
     deadline: svn.command_timeout * 1000,
     trustUnknownCa: svn.trust_server_cert,
   })

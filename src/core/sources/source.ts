@@ -113,8 +113,10 @@ export interface Access {
   /** Keeps what the upstream says of itself (its number, its name, its state); null forgets a key. */
   learn: (settings: { [key: string]: Json }) => void
   tier: Tier
-  /** Records per page. */
-  pageSize: number
+  /** Records per page, at this moment. */
+  readonly pageSize: number
+  /** Whether an upstream may be asked for diffs, at this moment; what is left out says so in `degraded`. */
+  readonly asksDetails: boolean
   /** A folder of our own for things that can be made again (mirrors). */
   cacheDir: string
   credentials: { host: string; username: string; password: string } | null

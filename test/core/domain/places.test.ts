@@ -1,8 +1,11 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type Budget, type Candidate, type Limits, select } from '../../../src/core/domain/places.ts'
+import type { Candidate } from '../../../src/core/domain/candidate.ts'
+import { makeGates } from '../../../src/core/domain/gates.ts'
+import { type Budget, type Limits, select } from '../../../src/core/domain/places.ts'
 import { judge, type Pair, type Policy } from '../../../src/core/domain/schedule.ts'
 
+const NO_GATES = makeGates(new Map(), [])
 const limits: Limits = {
   maxRunning: 5,
   queueDepth: 10,
@@ -36,7 +39,7 @@ describe('who gets a place', () => {
     reason: '',
   })
   const ids = (candidates: Candidate[], budget: Budget = idle, more: Partial<Limits> = {}) =>
-    select(candidates, budget, { ...limits, ...more }).chosen.map((c) => c.pair.repoId)
+    select(candidates, budget, { ...limits, ...more }, NO_GATES).chosen.map((c) => c.pair.repoId)
   const many = (n: number) => Array.from({ length: n }, (_, i) => candidate(i + 1, 100))
 
   test.each<[why: string, budget: Partial<Budget>, more: Partial<Limits>, n: number]>([
@@ -69,6 +72,7 @@ describe('who gets a place', () => {
       ],
       { ...idle, byInstance: { a: 2 }, byTenant: { t: 3 } },
       limits,
+      NO_GATES,
     )
     expect(chosen.chosen.map((c) => c.pair.repoId)).toEqual([1, 3, 4])
     expect(chosen.skipped.map((s) => [s.candidate.pair.repoId, s.reason])).toEqual([
@@ -170,7 +174,7 @@ describe('whatever is due', () => {
   test('no limit is ever passed, nobody is chosen twice, and no place stays empty that somebody could have', () => {
     fc.assert(
       fc.property(candidates, budgets, anyLimits, (found, budget, l) => {
-        const { chosen, skipped } = select(found, budget, l)
+        const { chosen, skipped } = select(found, budget, l, NO_GATES)
         expect(new Set(chosen).size).toBe(chosen.length)
         expect(chosen.every((c) => found.includes(c))).toBe(true)
         expect(chosen.length).toBeLessThanOrEqual(l.maxEnqueue)
@@ -221,7 +225,9 @@ describe('whatever is due', () => {
         }
         const kept = unique(found)
         const mixed = other.filter((c) => kept.includes(c))
-        expect(select(mixed, budget, l).chosen.map(rank)).toEqual(select(kept, budget, l).chosen.map(rank))
+        expect(select(mixed, budget, l, NO_GATES).chosen.map(rank)).toEqual(
+          select(kept, budget, l, NO_GATES).chosen.map(rank),
+        )
       }),
     )
   })
@@ -232,7 +238,11 @@ describe('in the long run', () => {
     cursorAgeThreshold: 3600,
     errorBudgetThreshold: 0.3,
     rateLimitThreshold: 0.1,
-    repair: { after: 86_400, atMost: 604_800 },
+    repair: {
+      after: 86_400,
+      atMost: 604_800,
+      chunk: { calm: 86_400, afterTrouble: 3600, least: 300, shrink: 0.5, grow: 1.5, goodRuns: 5 },
+    },
     jobTypes: null,
   }
 
@@ -246,7 +256,7 @@ describe('in the long run', () => {
         const verdict = judge(pair, policy)
         return verdict.due ? [{ pair, mode: 'incremental', priority: verdict.priority, reason: '' }] : []
       })
-      for (const { pair } of select(due, idle, l).chosen) {
+      for (const { pair } of select(due, idle, l, NO_GATES).chosen) {
         seen[pair.repoId] = now
         missing.delete(pair.repoId)
       }

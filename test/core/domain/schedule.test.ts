@@ -1,14 +1,18 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { JOB_TYPES } from '../../../src/core/domain/repo.ts'
-import { judge, type Pair, type Policy, repairOf } from '../../../src/core/domain/schedule.ts'
+import { judge, type Pair, type Policy, repairChunk, repairOf } from '../../../src/core/domain/schedule.ts'
 
 const HOUR = 3600
 const policy: Policy = {
   cursorAgeThreshold: HOUR,
   errorBudgetThreshold: 0.3,
   rateLimitThreshold: 0.1,
-  repair: { after: 24 * HOUR, atMost: 168 * HOUR },
+  repair: {
+    after: 24 * HOUR,
+    atMost: 168 * HOUR,
+    chunk: { calm: 24 * HOUR, afterTrouble: HOUR, least: 300, shrink: 0.5, grow: 1.5, goodRuns: 5 },
+  },
   jobTypes: null,
 }
 const none = { total: 0, failed: 0, requests: 0, limited: 0 }
@@ -223,6 +227,32 @@ describe('whatever is found', () => {
         const priority = priorityOf(pair)
         if (priority !== null)
           expect(Number.isInteger(priority) && priority >= 0 && priority < 2000).toBe(true)
+      }),
+    )
+  })
+})
+
+describe('a chunk of a repair', () => {
+  const chunk = (runs: Partial<Pair['runs']>) =>
+    repairChunk({ ...old, runs: { ...none, total: 10, ...runs } }, policy)
+  test.each<[string, Partial<Pair['runs']>, number]>([
+    ['is a day in calm weather', {}, 24 * HOUR],
+    ['half an hour after one failure, grown by what went well', { failed: 1 }, 2700],
+    ['less after each', { failed: 2 }, 1350],
+    ['no less than the least', { failed: 10 }, 300],
+    ['an hour and more where only 429 were met', { limited: 3 }, 8100],
+  ])('%s', (_, runs, seconds) => {
+    expect(chunk(runs)).toBe(seconds)
+  })
+
+  test('is never longer for more failures, and within its bounds', () => {
+    fc.assert(
+      fc.property(fc.nat(20), fc.nat(20), (failed, more) => {
+        const total = 40
+        const [some, worse] = [chunk({ total, failed }), chunk({ total, failed: failed + more })]
+        expect(worse).toBeLessThanOrEqual(some)
+        expect(worse).toBeGreaterThanOrEqual(300)
+        expect(some).toBeLessThanOrEqual(24 * HOUR)
       }),
     )
   })

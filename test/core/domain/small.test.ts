@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { backoffSeconds } from '../../../src/core/domain/backoff.ts'
 import { bulkReason, bulkRevisionReason } from '../../../src/core/domain/bulk.ts'
 import { SyncError } from '../../../src/core/domain/errors.ts'
-import type { Commit, Revision } from '../../../src/core/domain/facts.ts'
+import type { Commit, Patch, Revision } from '../../../src/core/domain/facts.ts'
 import { exitCodeOf, type Outcome, sumOf } from '../../../src/core/domain/outcome.ts'
 import { maskUserinfo, parseRepoRef } from '../../../src/core/domain/repo.ts'
 
@@ -24,9 +24,21 @@ test.each<[changes: Partial<Commit>, why: string | null]>([
   [{ pathCount: 50 }, null],
   [{ pathCount: 51 }, 'files_changed:51>50'],
   [{ additions: null, deletions: null, pathCount: null }, null],
+  [{ patch: { format: 'diff', sizeBytes: 1_048_576 } as Patch }, null],
+  [{ patch: { format: 'diff', sizeBytes: 1_572_864 } as Patch }, 'diff_size:1.50MB>1.00MB'],
+  [
+    { patch: { format: 'diffstat', sizeBytes: 9 } as Patch, degraded: 'x,diff_size:2097152' },
+    'diff_size:2.00MB>1.00MB',
+  ],
+  [{ patch: { format: 'diffstat', sizeBytes: 2_000_000 } as Patch, degraded: null }, null],
 ])('%j is bulk because of %s: strictly greater', (changes, why) => {
   expect(
-    bulkReason(changes as Commit, { git_total_changes: 1000, git_files_changed: 50, svn_changed_paths: 100 }),
+    bulkReason(changes as Commit, {
+      git_total_changes: 1000,
+      git_files_changed: 50,
+      svn_changed_paths: 100,
+      diff_size_bytes: 1_048_576,
+    }),
   ).toBe(why)
 })
 
@@ -34,7 +46,12 @@ test.each([
   [100, null],
   [101, 'changed_paths:101>100'],
 ])('a revision of %i paths is bulk because of %s', (pathCount, why) => {
-  const thresholds = { git_total_changes: 1, git_files_changed: 1, svn_changed_paths: 100 }
+  const thresholds = {
+    git_total_changes: 1,
+    git_files_changed: 1,
+    svn_changed_paths: 100,
+    diff_size_bytes: 1,
+  }
   expect(bulkRevisionReason({ pathCount } as Revision, thresholds)).toBe(why)
 })
 

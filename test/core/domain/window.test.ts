@@ -5,6 +5,7 @@ import { inLedger, outOfLedger } from '../../../src/core/domain/ledger-window.ts
 import {
   chunksOf,
   parseInstant,
+  piecesOf,
   revisionChunksOf,
   revisionsWished,
   windowWished,
@@ -118,5 +119,26 @@ test('chunks tile their window without gap or overlap, whatever it is', () => {
         }
       },
     ),
+  )
+})
+
+test('pieces of a window are equal, tile it, and leave no sliver', () => {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 1, max: 700 * HOUR }),
+      fc.integer({ min: 1, max: 86_400 }),
+      (length, seconds) => {
+        fc.pre(length / seconds < 1_000_000)
+        const window = { since: now, until: new Date(now.getTime() + length) }
+        const pieces = piecesOf(window, seconds)
+        expect(pieces[0]?.since).toEqual(window.since)
+        expect(pieces.at(-1)?.until).toEqual(window.until)
+        for (const [i, piece] of pieces.entries()) {
+          if (i > 0) expect(piece.since).toEqual(pieces[i - 1]?.until)
+          expect(piece.until.getTime() - piece.since.getTime()).toBeLessThanOrEqual(seconds * 1500 + 1)
+        }
+      },
+    ),
+    { numRuns: 50 },
   )
 })

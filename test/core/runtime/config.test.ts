@@ -94,6 +94,11 @@ const ENVIRONMENT: [name: string, text: string, path: string, value: unknown][] 
   ['SCM_GIT_USERNAME', 'oauth2', 'scm.git.username', 'oauth2'],
   ['SCM_GIT_PASSWORD', ' p w ', 'scm.git.password', ' p w '],
   ['SCM_GIT_CREDENTIAL_HOST', 'git.example.com:8443', 'scm.git.credential_host', 'git.example.com:8443'],
+  ['SCM_HEALTH_QUEUE_STALL_SECONDS', '60', 'scm.health.queue_stall_seconds', 60],
+  ['SCM_HEALTH_HEARTBEAT_GRACE_SECONDS', '0', 'scm.health.heartbeat_grace_seconds', 0],
+  ['SCM_HEALTH_RETRY_STORM_RUNS', '10', 'scm.health.retry_storm_runs', 10],
+  ['SCM_HEALTH_RETRY_STORM_SECONDS', '60', 'scm.health.retry_storm_seconds', 60],
+  ['SCM_HEALTH_CURSOR_STALL_SECONDS', '3600', 'scm.health.cursor_stall_seconds', 3600],
   ['SCM_SCHEDULER_GLOBAL_CONCURRENCY', '20', 'scm.scheduler.global_concurrency', 20],
   ['SCM_SCHEDULER_MAX_RUNNING', '10', 'scm.scheduler.max_running', 10],
   ['SCM_SCHEDULER_PER_INSTANCE_CONCURRENCY', '5', 'scm.scheduler.per_instance_concurrency', 5],
@@ -135,6 +140,19 @@ const ENVIRONMENT: [name: string, text: string, path: string, value: unknown][] 
     ['tenant-vip-001', 'tenant-vip-002'],
   ],
   ['SCM_CLAIM_ENABLE_TENANT_FAIR_CLAIM', 'on', 'scm.claim.enable_tenant_fair_claim', true],
+  [
+    'SCM_EXECUTOR_ADMIN_ADDRESSES',
+    'http://a/x,http://b/x',
+    'scm.executor.admin_addresses',
+    ['http://a/x', 'http://b/x'],
+  ],
+  ['SCM_EXECUTOR_APP_NAME', 'sync', 'scm.executor.app_name', 'sync'],
+  ['SCM_EXECUTOR_ACCESS_TOKEN', 'abc', 'scm.executor.access_token', 'abc'],
+  ['SCM_EXECUTOR_LISTEN', ':9998', 'scm.executor.listen', ':9998'],
+  ['SCM_EXECUTOR_ADDRESS', 'http://a:9998', 'scm.executor.address', 'http://a:9998'],
+  ['SCM_EXECUTOR_PROTOCOL', '3.5', 'scm.executor.protocol', '3.5'],
+  ['SCM_EXECUTOR_PARALLELISM', '2', 'scm.executor.parallelism', 2],
+  ['SCM_EXECUTOR_LOG_RETENTION_DAYS', '7', 'scm.executor.log_retention_days', 7],
   ['SCM_REAPER_INTERVAL_SECONDS', '30', 'scm.reaper.interval_seconds', 30],
   ['SCM_REAPER_JOB_GRACE_SECONDS', '0', 'scm.reaper.job_grace_seconds', 0],
   ['SCM_REAPER_LOCK_GRACE_SECONDS', '240', 'scm.reaper.lock_grace_seconds', 240],
@@ -269,7 +287,7 @@ describe('names', () => {
 
   test('every declared name in the environment is in the list above', () => {
     const declared = keysOf(CONFIG).flatMap(({ key }) => key.env)
-    const listed = [...ENVIRONMENT.map(([name]) => name), 'GITLAB_TOKEN_FILE']
+    const listed = [...ENVIRONMENT.map(([name]) => name), 'GITLAB_TOKEN_FILE', 'ENGRAM_SCM_PRESET']
     expect(declared.toSorted()).toEqual(listed.toSorted())
   })
 
@@ -386,6 +404,22 @@ describe('precedence', () => {
     expect(found()).toEqual([1, null])
   })
 
+  const PRESET = 'preset = "medium"\n[scm.worker]\nparallelism = 7'
+  test('a preset: below flag, environment and file, above the defaults', () => {
+    const env = { SCM_SCHEDULER_MAX_RUNNING: '9' }
+    const { config, origins } = load({ toml: `[scm]\n${PRESET}`, env })
+    const { scheduler, worker } = config.scm
+    expect([scheduler.global_concurrency, scheduler.max_running, worker.parallelism]).toEqual([20, 9, 7])
+    expect(origins['scm.scheduler.global_concurrency']).toEqual({ source: 'preset', where: 'medium' })
+    expect(origins['scm.scheduler.max_running']).toEqual({
+      source: 'env',
+      where: 'SCM_SCHEDULER_MAX_RUNNING',
+    })
+    expect(origins['scm.scheduler.max_enqueue_per_scan']).toEqual({ source: 'default', where: '' })
+    expect(load({ env: { ENGRAM_SCM_PRESET: 'SMALL' } }).config.scm.scheduler.max_running).toBe(3)
+    expect(load({ env: { ENGRAM_SCM_PRESET: 'none' } }).config.scm.scheduler.max_running).toBe(5)
+  })
+
   test('every key has an origin', () => {
     const { config, origins } = load({ toml: '[scm.worker.pools.vip]' })
     const paths = Object.keys(leaves(config)).filter((path) => !/instances|tenants$/.test(path))
@@ -423,6 +457,18 @@ describe('refusals', () => {
     [
       { env: { SCM_GIT_TIER: 'all' } },
       'SCM_GIT_TIER: scm.git.tier must be one of none, paths, numstat, patch, not "all" [leave it out for "none"]',
+    ],
+    [
+      { env: { ENGRAM_SCM_PRESET: 'mediun' } },
+      'ENGRAM_SCM_PRESET: scm.preset must be one of none, small, medium, large, not "mediun" [did you mean "medium"?]',
+    ],
+    [
+      { toml: 'scm.scheduler.mvp_job_type_allowlist = ["commit"]' },
+      'config.toml: scm.scheduler.mvp_job_type_allowlist must be a list of commits, mrs, reviews, not ["commit"] [did you mean "commits"?]',
+    ],
+    [
+      { env: { ENGRAM_SCM_PRESET: 'large', SCM_WORKER_RENEW_INTERVAL_SECONDS: '300' } },
+      'scm.worker.renew_interval_seconds (300 s, SCM_WORKER_RENEW_INTERVAL_SECONDS) must be below half of scm.worker.lease_seconds (600 s, preset large) [change one of the two]',
     ],
     [
       { env: { SCM_SCHEDULER_MVP_JOB_TYPE_ALLOWLIST: 'commits,bugs' } },
@@ -535,6 +581,10 @@ describe('refusals', () => {
       { env: { GITLAB_TOKEN_FILE: '/no/such' } },
       'GITLAB_TOKEN_FILE: scm.gitlab.token_file: /no/such: there is no such file',
     ],
+    [
+      { toml: '[scm.gitlab.instances.staging]' },
+      'scm.gitlab.instances.staging has no url, and its name is no host [add url = "https://…" to [scm.gitlab.instances.staging]]',
+    ],
     [{ toml: 'scm.svn.password_file = "/"' }, 'config.toml: scm.svn.password_file: / is not a file'],
     [
       { toml: 'scm.gitlab.instances."g.example".token_env = "T"', env: { T: 'a b' } },
@@ -542,11 +592,11 @@ describe('refusals', () => {
     ],
     [
       { env: { SCM_WORKER_LEASE_SECONDS: '120' } },
-      'scm.worker.renew_interval_seconds (60, the default) must be below half of scm.worker.lease_seconds (120, SCM_WORKER_LEASE_SECONDS) [change one of the two]',
+      'scm.worker.renew_interval_seconds (60 s, the default) must be below half of scm.worker.lease_seconds (120 s, SCM_WORKER_LEASE_SECONDS) [change one of the two]',
     ],
     [
       { env: { ENGRAM_PG_STATEMENT_TIMEOUT_MS: '150000' } },
-      'postgres.statement_timeout_ms (150000, ENGRAM_PG_STATEMENT_TIMEOUT_MS) must be below half of scm.worker.lease_seconds (300, the default) [change one of the two]',
+      'postgres.statement_timeout_ms (150000 ms, ENGRAM_PG_STATEMENT_TIMEOUT_MS) must be below half of scm.worker.lease_seconds (300 s, the default) [change one of the two]',
     ],
     [
       { toml: 'scm.degradation.min_batch_size = 101' },
@@ -588,6 +638,21 @@ describe('refusals', () => {
     expect(problems).toHaveLength(5)
   })
 
+  test('two figures that do not go together are found beside a value that is wrong by itself, but not because of it', () => {
+    const problems = (toml: string) => inspectConfig(ask({ toml })).problems.map(({ text }) => text)
+    const renewal = 'scm.worker.renew_interval_seconds = 200'
+    expect(problems(`scm.git.tier = "x"\n${renewal}`)).toEqual([
+      expect.stringMatching(/scm\.git\.tier must be one of/),
+      expect.stringMatching(/renew_interval_seconds \(200 s, .*must be below half of/),
+    ])
+    expect(problems(`scm.worker.lease_seconds = "x"\n${renewal}`)).toEqual([
+      expect.stringMatching(/scm\.worker\.lease_seconds must be a whole number/),
+    ])
+    expect(problems('scm.worker.lease_seconds = { a = 1 }')).toHaveLength(1)
+    expect(problems('scm.worker = 3\nscm.scheduler = []')).toHaveLength(2)
+    expect(problems(`[\n${renewal}`)).toHaveLength(1)
+  })
+
   test('nothing an error carries shows the line with the secret', () => {
     for (const toml of [`token = "${SECRET}`, `token = ${SECRET}`, `[scm.gitlab]\ntoken = '${SECRET}' x`]) {
       try {
@@ -620,10 +685,10 @@ describe('warnings', () => {
   })
 
   test('token_env that names nothing, since only the worker needs the token', () => {
-    const { warnings, config } = load({ toml: 'scm.gitlab.instances.a.token_env = "NOT_SET"' })
-    expect(config.scm.gitlab.instances.a?.token).toBeNull()
+    const { warnings, config } = load({ toml: 'scm.gitlab.instances."a.example".token_env = "NOT_SET"' })
+    expect(config.scm.gitlab.instances['a.example']?.token).toBeNull()
     expect(warnings).toEqual([
-      'config.toml: scm.gitlab.instances.a.token_env names NOT_SET, which is not set',
+      'config.toml: scm.gitlab.instances."a.example".token_env names NOT_SET, which is not set',
     ])
   })
 })

@@ -223,6 +223,8 @@ export const runs = pgTable(
     startedAt: instant('started_at').notNull().default(sql`now()`),
     finishedAt: instant('finished_at'),
     lastHeartbeat: instant('last_heartbeat').notNull().default(sql`now()`),
+    /** The trigger it ran for: the plan's own, or a later one that took the plan up again. */
+    scheduleInstanceId: long('schedule_instance_id'),
     correlationId: text('correlation_id'),
     createdAt: createdAt(),
   },

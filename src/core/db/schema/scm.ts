@@ -13,7 +13,7 @@ import {
   text,
   unique,
 } from 'drizzle-orm/pg-core'
-import { createdAt, instant, long, updatedAt } from './columns.ts'
+import { createdAt, id, instant, long, updatedAt } from './columns.ts'
 
 export const scm = pgSchema('scm')
 export const logbook = pgSchema('logbook')
@@ -97,6 +97,19 @@ export const locks = scm.table(
   },
   (t) => [unique('uk_lock').on(t.repoId, t.jobType)],
 )
+
+/** What people changed through `admin`: one row a thing, written with the change and never touched again. */
+export const operatorEvents = scm.table('operator_events', {
+  id: id(),
+  at: instant('at').notNull().default(sql`clock_timestamp()`),
+  actor: text('actor').notNull(),
+  /** The command's words: `jobs reset-dead`. */
+  action: text('action').notNull(),
+  target: jsonb('target').notNull(),
+  reason: text('reason'),
+  beforeJson: jsonb('before_json'),
+  afterJson: jsonb('after_json'),
+})
 
 /** The request budget that all processes share, by instance key or `<instance>:tenant:<id>`. */
 export const rateLimits = scm.table('sync_rate_limits', {

@@ -59,7 +59,7 @@ export function makeClient({
 }): Client {
   setMaxListeners(0, signal) // one per request under way; Node warns from eleven on
   const root = apiRoot(instance.url)
-  const usage: Usage = { requests: 0, limited: 0, timeouts: 0, retries: 0, waitedMs: 0 }
+  const usage: Usage = { requests: 0, limited: 0, unannounced: 0, timeouts: 0, retries: 0, waitedMs: 0 }
   const turns = makeTurns({ gate, budget, limits, clock, signal, usage })
   const tokens = new Set<string>()
 
@@ -82,6 +82,7 @@ export function makeClient({
       const { result } = await turns.take(path, () => exchange({ ...request, token }, usage, clock.now))
       if ('json' in result) return result
       if (result.status === 429) usage.limited += 1
+      if (result.status === 429 && result.askedMs == null) usage.unannounced += 1
       if (result.kind === 'timeout' && result.status === undefined) usage.timeouts += 1
 
       if (result.status === 401 && !renewed) {

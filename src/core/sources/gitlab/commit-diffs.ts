@@ -1,7 +1,8 @@
 import { SyncError } from '../../domain/errors.ts'
 import type { ChangedPath, Commit, Tier } from '../../domain/facts.ts'
-import { type Diff, MAX_PATHS, MAX_PATHS_BYTES } from '../git/diffs.ts'
-import { diffstatOf, MAX_PATCH_BYTES, patchOf } from '../git/patches.ts'
+import type { Diff } from '../git/diffs.ts'
+import { diffstatOf, MAX_PATCH_BYTES, patchOf } from '../patch.ts'
+import { MAX_PATHS, MAX_PATHS_BYTES } from '../path.ts'
 import { changeOf } from './diff-record.ts'
 import type { Opened } from './opened.ts'
 import { PER_PAGE } from './shifting.ts'
@@ -47,7 +48,8 @@ export function detailsOf(opened: Opened): (commits: Commit[]) => Promise<void> 
     const work = async (): Promise<void> => {
       for (let commit = left.shift(); commit !== undefined && refused === null; commit = left.shift()) {
         try {
-          if (isHopeless()) fillWithout(commit, tier, 'server_error')
+          if (!opened.access.asksDetails) fillWithout(commit, tier, 'left_out')
+          else if (isHopeless()) fillWithout(commit, tier, 'server_error')
           else {
             fill(commit, tier, await readChanges(opened, commit.sha))
             failures = 0

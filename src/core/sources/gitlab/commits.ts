@@ -11,7 +11,7 @@ import { digestOf, type Range, rangesOf } from './ranges.ts'
 import { walkedFor } from './walked.ts'
 
 /** Bytes of messages, paths or patches after which a page ends early: two pages are in memory at a time. */
-const PAGE_BYTES = 4 * 1024 * 1024
+const PAGE_BYTES = 2 * 1024 * 1024
 
 /** Diffs that are read at once, each up to a megabyte. */
 const DIFFS_AT_ONCE = 8

@@ -1,6 +1,6 @@
 import type pg from 'pg'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { makeHolder } from '../../../../src/core/app/holder.ts'
+import { makeHolder } from '../../../../src/core/app/sync/holder.ts'
 import { transaction } from '../../../../src/core/db/connect.ts'
 import type { HeldJob } from '../../../../src/core/db/jobs.ts'
 import { contextOn, type Wishes } from '../../../helpers/context.ts'

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { type ReapAsk, reap } from '../../../../src/core/app/reap.ts'
+import { type ReapAsk, reap } from '../../../../src/core/app/queue/reap.ts'
 import { completeJobs } from '../../../../src/core/db/complete.ts'
 import { failJob, holdJob, renewLeases } from '../../../../src/core/db/jobs.ts'
 import { openBatch } from '../../../../src/core/db/pages.ts'
