@@ -7,10 +7,12 @@ const root = fileURLToPath(new URL('../..', import.meta.url))
 
 /** What of src the bench calls: the queue itself, and what it takes to run it without a configuration file. */
 const MODULES = [
-  'app/plan-incremental',
-  'app/tick-scheduler',
-  'app/work',
+  'app/paces',
+  'app/sync/plan-incremental',
+  'app/queue/tick-scheduler',
+  'app/queue/work',
   'app/worker-name',
+  'domain/trigger',
   'db/claim',
   'db/complete',
   'db/connect',

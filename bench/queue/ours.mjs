@@ -43,7 +43,7 @@ export function plansFor(engine, repos) {
 
 /** One statement for all of them. */
 export function insert(engine, ctx, plans) {
-  return engine.insertPlans(ctx.db, engine.triggerOf(ctx, 'SCHEDULE', {}), plans)
+  return engine.insertPlans(ctx.db, { id: 1, correlationId: 'bench' }, plans)
 }
 
 /** The program's own context with every limit out of the way (they are still counted), and a source that answers at once. */
@@ -68,6 +68,8 @@ export function contextOn(engine, dsn, { parallelism = 8, opened = () => {}, set
     db: engine.poolOf(config, dsn),
     config,
     configSnapshot: {},
+    paces: engine.makePaces(config),
+    trigger: engine.ownTrigger('bench'),
     sources: { git: nothingNew(opened) },
     log: silent,
     now: () => new Date(),
@@ -83,7 +85,7 @@ export function contextOn(engine, dsn, { parallelism = 8, opened = () => {}, set
 function nothingNew(opened) {
   return {
     kind: 'git',
-    jobTypes: ['commits'],
+    jobs: { commits: 'heads' },
     locate: (typed) => typed,
     survey: async () => [],
     open: async () => {
@@ -92,8 +94,8 @@ function nothingNew(opened) {
         pages: async function* (ask) {
           const pinned = ask.known
           const refs = Object.entries(pinned).map(([name, sha]) => ({ name, kind: 'branch', sha }))
-          const landing = { refs, moves: [], unreachable: [] }
-          yield { commits: [], token: '0:', pinned, done: 0, total: 0, landing }
+          const landing = { heads: { refs, moves: [], unreachable: [] } }
+          yield { facts: {}, token: '0:', pinned, done: 0, total: 0, landing }
         },
       }
     },
@@ -104,6 +106,7 @@ export const WIDE = { running: 100_000, perInstance: 100_000, perTenant: 100_000
 
 export function claim(engine, pool, count, more = {}) {
   return engine.claimJobs(pool, {
+    project: 'default',
     count,
     worker: 'bench',
     leaseSeconds: 300,

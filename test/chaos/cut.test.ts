@@ -4,7 +4,7 @@ import { chance, over, sample, say, size } from './size.ts'
 import { makeWorld, type World } from './world.ts'
 
 /** Of each kind. The long form takes all there are. */
-const POINTS = size('POINTS', 6, Number.POSITIVE_INFINITY)
+const POINTS = size('POINTS', 4, Number.POSITIVE_INFINITY)
 
 describe.each([INCREMENTAL, BACKFILL])('the line to the database breaks during $name', (command) => {
   let world: World

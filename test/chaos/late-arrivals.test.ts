@@ -9,7 +9,7 @@ import { openScene, type Scene } from '../helpers/scene.ts'
 import { watched } from '../helpers/watched-source.ts'
 import { chance, say, size } from './size.ts'
 
-const POLLS = size('POLLS', 240, 3000)
+const POLLS = size('POLLS', 80, 3000)
 /** Then a new repository, so that none grows old. */
 const POLLS_PER_HISTORY = 40
 

@@ -1,6 +1,6 @@
 /** A harness that never failed proves nothing: each of these wrong ways to store a page has to be found by it. */
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
-import type * as pages from '../../src/core/app/store-page.ts'
+import type * as pages from '../../src/core/app/sync/store-page.ts'
 import type * as complete from '../../src/core/db/complete.ts'
 import type * as jobs from '../../src/core/db/jobs.ts'
 import type * as batches from '../../src/core/db/pages.ts'
@@ -16,7 +16,7 @@ const planted = vi.hoisted(() => ({
   closeBatch: null as ((real: typeof batches.closeBatch) => typeof batches.closeBatch) | null,
 }))
 
-vi.mock('../../src/core/app/store-page.ts', async (original) => {
+vi.mock('../../src/core/app/sync/store-page.ts', async (original) => {
   const real = await original<typeof pages>()
   return {
     ...real,
@@ -52,13 +52,13 @@ vi.mock('../../src/core/db/pages.ts', async (original) => {
 })
 
 const { transaction } = await import('../../src/core/db/connect.ts')
-const { storeFacts } = await import('../../src/core/app/ready-page.ts')
+const { storeFacts } = await import('../../src/core/app/sync/ready-page.ts')
 const { markUnreachable } = await import('../../src/core/db/commits.ts')
 const { closeBatch, openBatch } = await import('../../src/core/db/pages.ts')
 const { moveHeads } = await import('../../src/core/db/refs.ts')
 const { completeJobs } = await import('../../src/core/db/complete.ts')
 const { renewLeases } = await import('../../src/core/db/jobs.ts')
-const { landCursor } = await import('../../src/core/app/land-cursor.ts')
+const { landCursor } = await import('../../src/core/app/sync/land-cursor.ts')
 const { statsOf, tallied } = await import('../../src/core/domain/tally.ts')
 const { rows } = await import('../../src/core/db/connect.ts')
 

@@ -5,7 +5,7 @@ import { cutWalk, manyCrashes, pointsOfWalk, type Story } from './pipeline-cut.t
 import { chance, over, sample, say, size } from './size.ts'
 
 /** Crash points that are reached; up to half of them, and no more than there are, in the walk. */
-const POINTS = size('PIPELINE_POINTS', 30, 10_000)
+const POINTS = size('PIPELINE_POINTS', 20, 10_000)
 /** Then a new database and new repositories, so that none grows old. */
 const STORIES_PER_COPY = 25
 let reached = 0

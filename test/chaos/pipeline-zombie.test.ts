@@ -4,7 +4,7 @@ import { SUSPECTS } from './pipeline-suspects.ts'
 import { HEIRS, type Point, pointsOf, suspend, type Woken } from './pipeline-zombie.ts'
 import { chance, over, sample, say, size } from './size.ts'
 
-const ZOMBIES = size('PIPELINE_ZOMBIES', 16, 2000)
+const ZOMBIES = size('PIPELINE_ZOMBIES', 10, 2000)
 const PER_COPY = 20
 
 let pipelines: Awaited<ReturnType<typeof makePipelines>>

@@ -3,10 +3,10 @@ import { randomBytes } from 'node:crypto'
 import { cpSync } from 'node:fs'
 import type pg from 'pg'
 import type { Context } from '../../src/core/app/context.ts'
-import { registerRepo } from '../../src/core/app/manage-repos.ts'
-import { reap } from '../../src/core/app/reap.ts'
-import { stopLeading, tickScheduler } from '../../src/core/app/tick-scheduler.ts'
-import { work } from '../../src/core/app/work.ts'
+import { registerRepo } from '../../src/core/app/manage/repos.ts'
+import { reap } from '../../src/core/app/queue/reap.ts'
+import { stopLeading, tickScheduler } from '../../src/core/app/queue/tick-scheduler.ts'
+import { work } from '../../src/core/app/queue/work.ts'
 import { openPool } from '../../src/core/db/connect.ts'
 import { contextOn, type Wishes } from '../helpers/context.ts'
 import { admin, freshDatabase, servers } from '../helpers/database.ts'
@@ -70,7 +70,7 @@ export async function makePipelines(): Promise<{ copy: () => Promise<Pipeline>; 
   return {
     copy: async () => {
       const name = `t_${randomBytes(6).toString('hex')}`
-      await admin(url, `create database ${name} template ${template}`)
+      await admin(url, `create database ${name} strategy file_copy template ${template}`)
       const copyDsn = onServer(url, name)
       const db = openPool({ dsn: copyDsn, max: 3, applicationName: 'test', statementTimeoutMs: 60_000 })
       const own = repos.map(({ repo, repoId, ever }) => {

@@ -5,7 +5,7 @@ import { completeJobs } from '../../src/core/db/complete.ts'
 import { type Limits as Bounds, Rollback, transaction } from '../../src/core/db/connect.ts'
 import { codeOf } from '../../src/core/db/failure.ts'
 import { cancelJob, failJob, type HeldJob, holdJob, renewLeases } from '../../src/core/db/jobs.ts'
-import { insertPlans, type NewPlan, rollUpPlans, type Trigger } from '../../src/core/db/plans.ts'
+import { insertPlans, type NewPlan, rollUpPlans } from '../../src/core/db/plans.ts'
 import { freeReservations, reapJobs, reapLocks, reapRuns } from '../../src/core/db/reap.ts'
 import { sha256 } from '../../src/core/domain/ledger.ts'
 import { timeSpan } from '../../src/core/domain/ledger-window.ts'
@@ -264,6 +264,7 @@ export class Actor {
 
   async claim(op: Op, more: Partial<Claiming>): Promise<void> {
     op.claiming = {
+      project: 'default',
       count: 1,
       worker: this.name,
       leaseSeconds: LEASE_SECONDS,
@@ -375,13 +376,7 @@ export class Actor {
   }
 }
 
-export const TRIGGER: Trigger = {
-  schedulerCode: 'INTERNAL',
-  triggerType: 'SCHEDULE',
-  params: {},
-  correlationId: 'chaos',
-  configSnapshot: {},
-}
+export const TRIGGER = { id: 1, correlationId: 'chaos' }
 
 export function newPlan(o: {
   key: string

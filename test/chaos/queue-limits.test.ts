@@ -19,7 +19,7 @@ const ending = (held: HeldJob) => ({ held, stats: {}, cursorAfter: null })
 
 function claimOf(pool: pg.Pool, worker: string, count: number, limits = UNLIMITED) {
   return claimJobs(pool, {
-    ...{ count, worker, leaseSeconds: 600, limits },
+    ...{ project: 'default', count, worker, leaseSeconds: 600, limits },
     ...{ jobTypes: null, instances: null, tenants: null },
   })
 }

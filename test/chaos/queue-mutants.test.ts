@@ -120,7 +120,11 @@ const FAULTS: [string, Fault, RegExp][] = [
   ],
   [
     'a claim that ignores the breaker',
-    { plant: inFunction('scm.claim_jobs', (text) => text.replace("value_json->>'state' = 'open'", 'false')) },
+    {
+      plant: inFunction('scm.claim_jobs', (text) =>
+        text.replace("value_json->>'state' in ('open', 'half_open')", 'false'),
+      ),
+    },
     /the breaker was open/,
   ],
   [

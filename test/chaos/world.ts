@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { cpSync } from 'node:fs'
 import type pg from 'pg'
 import type { Context } from '../../src/core/app/context.ts'
-import { registerRepo } from '../../src/core/app/manage-repos.ts'
+import { registerRepo } from '../../src/core/app/manage/repos.ts'
 import { openPool } from '../../src/core/db/connect.ts'
 import { contextOn, type Wishes, workerName } from '../helpers/context.ts'
 import { admin, freshDatabase, servers } from '../helpers/database.ts'
@@ -73,7 +73,7 @@ export async function makeWorld(o: { fresh: boolean }): Promise<World> {
     settings,
     copy: async ({ ownRepo = false } = {}) => {
       const name = `t_${randomBytes(6).toString('hex')}`
-      await admin(url, `create database ${name} template ${template}`)
+      await admin(url, `create database ${name} strategy file_copy template ${template}`)
       const copyDsn = onServer(url, name)
       const db = openPool({ dsn: copyDsn, max: 4, applicationName: 'test', statementTimeoutMs: 60_000 })
       const own = ownRepo ? await moved(repo, db, repoId) : repo

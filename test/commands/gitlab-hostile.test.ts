@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { registerRepo } from '../../src/core/app/manage-repos.ts'
+import { registerRepo } from '../../src/core/app/manage/repos.ts'
 import { chance, sample, say, size } from '../chaos/size.ts'
 import { http, rawServer } from '../core/sources/gitlab/raw-server.ts'
 import { HARMFUL, linesOf, type Ran, run, tempFolder } from '../helpers/cli.ts'
@@ -12,6 +12,7 @@ import type { Project, ProjectOptions } from '../helpers/gitlab/project.ts'
 import type { Route } from '../helpers/gitlab/request.ts'
 import { type GitLabScene, openGitLabScene } from '../helpers/gitlab/scene.ts'
 import { type GitLab, startGitLab } from '../helpers/gitlab/server.ts'
+import { runHere } from '../helpers/one-process.ts'
 
 /** The built program against a GitLab that lies, breaks and attacks; the numbers are those of the fault matrix. */
 const CANARY = 'glpat-cAnArY7f3e+/='
@@ -84,8 +85,8 @@ async function cellsWith(forms: string[]): Promise<string[]> {
   expect(tables.length).toBeGreaterThan(15)
   const any = tables.map(
     ({ name }) =>
-      `select '${name}: ' || left(t::text, 500) as found from ${name} t
-        where exists (select from unnest($1::text[]) f where strpos(t::text, f) > 0)`,
+      `select '${name}: ' || left(line, 500) as found from (select t::text as line from ${name} t offset 0) lines
+        where exists (select from unnest($1::text[]) f where strpos(line, f) > 0)`,
   )
   return (await scene.query<{ found: string }>(any.join(' union all '), [forms])).map((r) => r.found)
 }
@@ -119,9 +120,9 @@ function clean(ran: Ran): Ran {
   return ran
 }
 
-async function sync({ repo }: Target, job: string, more: string[] = [], its = env) {
+async function sync({ repo }: Target, job: string, more: string[] = [], its = env, by = runHere) {
   const ran = clean(
-    await run(['runner', 'incremental', '--repo', repo, '--job', job, '--json', ...more], { env: its }),
+    await by(['runner', 'incremental', '--repo', repo, '--job', job, '--json', ...more], { env: its }),
   )
   expect(linesOf(ran.out)).toHaveLength(1)
   return { ...ran, report: ran.json()[0]! }
@@ -383,7 +384,7 @@ describe('ends with 2, one clear line and an unmoved cursor', () => {
 
       // For a person too: what is wrong, and what to do.
       if (hint) {
-        const text = clean(await run(['runner', 'incremental', '--repo', at.repo, '--job', job], { env }))
+        const text = clean(await runHere(['runner', 'incremental', '--repo', at.repo, '--job', job], { env }))
         expect(text.code).toBe(2)
         expect(text.out + text.err).toMatch(hint)
       }
@@ -444,9 +445,9 @@ test.each([302, 308])(
     )
     const repo = `gitlab:${first.url}/group/app`
     const its = { ...environmentFor(first.url), GITLAB_TOKEN: CANARY }
-    clean(await run(['repos', 'add', repo], { env: its }))
+    clean(await runHere(['repos', 'add', repo], { env: its }))
     for (const more of [['--json'], [], ['--dry-run'], ['--verbose']]) {
-      const ran = clean(await run(['runner', 'incremental', '--repo', repo, ...more], { env: its }))
+      const ran = clean(await runHere(['runner', 'incremental', '--repo', repo, ...more], { env: its }))
       expect(ran.code).toBe(2)
     }
     expect(first.asked.length).toBeGreaterThanOrEqual(4)
@@ -463,8 +464,8 @@ describe('B37 what is below HTTP', () => {
   ])('%s', async (_what, url, kind, error) => {
     const its = { ...environmentFor(url()), GITLAB_TOKEN: CANARY }
     const repo = `gitlab:${url()}/group/app`
-    clean(await run(['repos', 'add', repo], { env: its }))
-    const ran = clean(await run(['runner', 'incremental', '--repo', repo, '--json'], { env: its }))
+    clean(await runHere(['repos', 'add', repo], { env: its }))
+    const ran = clean(await runHere(['runner', 'incremental', '--repo', repo, '--json'], { env: its }))
     expect([ran.code, ran.json()[0]]).toMatchObject([2, { status: 'failed', kind }])
     expect(ran.json()[0]!.error).toMatch(error)
   })
@@ -501,7 +502,7 @@ describe('B36 text that no table or terminal should have', () => {
       ['status'],
       ['admin', 'verify', ...repo],
     ])
-      for (const more of [[], ['--json']]) clean(await run([...ask, ...more], { env }))
+      for (const more of [[], ['--json']]) clean(await runHere([...ask, ...more], { env }))
     expect([
       await stored('scm.git_commits', at),
       await stored('scm.mrs', at),
@@ -559,7 +560,7 @@ test('a token that is exchanged while it is in use is read again; neither it nor
   })
   const unfault = faulty(at, ['commits'], [null, { status: 500, body: `${WORDS} ${EXCHANGED}` }, null])
   try {
-    const ran = await sync(at, 'commits', ['--verbose'], its)
+    const ran = await sync(at, 'commits', ['--verbose'], its, run)
     expect(ran.report, ran.err).toMatchObject({ status: 'success', items_synced: 120 })
     expect(gitlab.requests.some(({ status }) => status === 401)).toBe(true)
 
@@ -567,7 +568,7 @@ test('a token that is exchanged while it is in use is read again; neither it nor
     faulty(at, ['mrs'], [null, { status: 500, body: `${EXCHANGED} ${btoa(EXCHANGED)}` }])
     writeFileSync(file, `${CANARY}\n`, { mode: 0o600 })
     const once = gitlab.beforeEach(() => writeFileSync(file, `${EXCHANGED}\n`, { mode: 0o600 }))
-    expect((await sync(at, 'mrs', ['--verbose'], its)).code).toBe(2)
+    expect((await sync(at, 'mrs', ['--verbose'], its, run)).code).toBe(2)
     once()
   } finally {
     gitlab.token = CANARY
@@ -578,7 +579,7 @@ test('a token that is exchanged while it is in use is read again; neither it nor
 
 describe('a project that', () => {
   const state = async ({ repoId }: Target) => {
-    const ran = clean(await run(['repos', 'list', '--json'], { env }))
+    const ran = clean(await runHere(['repos', 'list', '--json'], { env }))
     const { repos } = ran.json()[0] as { repos: { repo_id: number; state: string | null }[] }
     return repos.find((repo) => repo.repo_id === repoId)?.state
   }

@@ -5,6 +5,7 @@ import { COMMANDS, ended, HARMFUL, linesOf, type Options, run, start, tempFolder
 import { embeddedUrl, freshDatabase, type TestDatabase } from '../helpers/database.ts'
 import { serveGit } from '../helpers/git-http.ts'
 import { makeRepo, repoAt } from '../helpers/git-repo.ts'
+import { runHere } from '../helpers/one-process.ts'
 
 /** What commit authors, branch names, paths and servers may say: nothing of it may reach a terminal as it is. */
 const EVIL = '\u001b[31mred\u001b]0;title\u0007\r\b\u009b2J\u202eesrever\u2066\u2029\u007f'
@@ -32,7 +33,7 @@ describe('upstream text', () => {
     )
     repo.git('update-ref', `refs/heads/${QUIET_EVIL}`, sha)
     evil = `git:${dir}`
-    const added = await run(['repos', 'add', evil, '--project-key', `${EVIL}/x`], here())
+    const added = await runHere(['repos', 'add', evil, '--project-key', `${EVIL}/x`], here())
     expect(added.code, added.err).toBe(0)
   })
 
@@ -52,7 +53,7 @@ describe('upstream text', () => {
   ].filter(known)
 
   test.each(asks.flatMap((ask) => [ask, [...ask, '--json']]).map((ask) => [ask]))('%j', async (ask) => {
-    const ran = await run(
+    const ran = await runHere(
       ask.map((word) => (word === 'EVIL' ? evil : word)),
       here(),
     )
@@ -64,8 +65,8 @@ describe('upstream text', () => {
   })
 
   test('is shown, though: escaped, not swallowed', async () => {
-    expect((await run(['repos', 'list'], here())).out).toContain('\\u202eesrever')
-    const listed = (await run(['repos', 'list', '--json'], here())).json()
+    expect((await runHere(['repos', 'list'], here())).out).toContain('\\u202eesrever')
+    const listed = (await runHere(['repos', 'list', '--json'], here())).json()
     expect(listed[0]).toMatchObject({ repos: [{ repo: evil }] })
     const { rows } = await db.pool.query('select message from scm.git_commits where repo_id = 1')
     expect(rows[0].message).toContain(EVIL)
@@ -79,15 +80,16 @@ describe('upstream text', () => {
     })
     for (const path of ['/evil.git', '/other.git']) {
       const ref = `git:${server.origin}${path}`
-      await run(['repos', 'add', ref], here())
+      await runHere(['repos', 'add', ref], here())
       for (const more of [[], ['--json'], ['--dry-run'], ['--verbose']]) {
-        const ran = await run(['runner', 'incremental', '--repo', ref, ...more], here())
+        const by = more.length === 0 ? run : runHere
+        const ran = await by(['runner', 'incremental', '--repo', ref, ...more], here())
         expect(ran.code).toBe(2)
         expect(ran.out + ran.err).not.toMatch(HARMFUL)
       }
     }
     for (const ask of [['status'], ['status', '--json'], ['repos', 'list']])
-      expect((await run(ask, here())).out).not.toMatch(HARMFUL)
+      expect((await runHere(ask, here())).out).not.toMatch(HARMFUL)
   })
 })
 
@@ -112,7 +114,7 @@ describe('typed text', () => {
     ],
   ])('%s', async (_what, args, o = {}) => {
     const both = { ...o, env: { POSTGRES_DSN: db.dsn, ...o.env } }
-    for (const ran of await Promise.all([run(args, both), run([...args, '--json'], both)])) {
+    for (const ran of await Promise.all([runHere(args, both), runHere([...args, '--json'], both)])) {
       expect(ran.out + ran.err).not.toMatch(HARMFUL)
       expect(linesOf(ran.err).length).toBeLessThanOrEqual(2)
       expect(ran.err).not.toMatch(/^\s+at /m)
@@ -123,7 +125,7 @@ describe('typed text', () => {
     const file = join(tempFolder(), 'config.toml')
     writeFileSync(file, `[scm.git]\n"${QUIET_EVIL}" = 1\ntier = "${QUIET_EVIL}"\n`, { mode: 0o600 })
     for (const args of [['config', 'validate'], ['config', 'validate', '--json'], ['status']]) {
-      const ran = await run([...args, '--config', file])
+      const ran = await runHere([...args, '--config', file])
       expect(ran.code).toBe(2)
       expect(ran.out + ran.err).not.toMatch(HARMFUL)
     }
@@ -210,15 +212,15 @@ describe('secrets', () => {
   test('are hidden at the last door, whichever way they came', async () => {
     const word = 'known-by-another-road'
     const env = { POSTGRES_DSN: db.dsn }
-    await run(['repos', 'add', 'git:https://h.invalid/x.git', '--project-key', word], { env })
+    await runHere(['repos', 'add', 'git:https://h.invalid/x.git', '--project-key', word], { env })
     for (const more of [[], ['--json']]) {
       const list = ['repos', 'list', ...more]
-      expect((await run(list, { env })).out).toContain(word)
-      const hidden = await run(list, { env: { ...env, SCM_GIT_PASSWORD: word } })
+      expect((await runHere(list, { env })).out).toContain(word)
+      const hidden = await runHere(list, { env: { ...env, SCM_GIT_PASSWORD: word } })
       expect(hidden.out).not.toContain(word)
       expect(hidden.out).toContain('[redacted]')
     }
-    const failed = await run(['runner', 'incremental', '--repo', `git:/${word}`], {
+    const failed = await runHere(['runner', 'incremental', '--repo', `git:/${word}`], {
       env: { ...env, SCM_GIT_PASSWORD: word },
     })
     expect(failed.err).toContain('[redacted]')
@@ -248,7 +250,7 @@ describe('secrets', () => {
         ? [[url], ['status', url], ['runner', 'incremental', '--repo', 'git:1', '--job', url]]
         : []),
     ]) {
-      const ran = await run([...args, '--json', '--verbose'], { env })
+      const ran = await runHere([...args, '--json', '--verbose'], { env })
       expect(ran.code).toBe(2)
       expect(ran.out + ran.err, args.join(' ')).not.toContain(DSN_CANARY)
     }
@@ -271,7 +273,7 @@ describe('secrets', () => {
       ['db', 'status', '--json'],
       ['db', 'migrate'],
     ]) {
-      const ran = await run(args, { env })
+      const ran = await runHere(args, { env })
       expect(ran.out + ran.err, args.join(' ')).not.toContain(DSN_CANARY)
     }
   })

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { BINARIES, COMMANDS, HARMFUL, linesOf, run, wordsOf } from '../helpers/cli.ts'
+import { runHere } from '../helpers/one-process.ts'
 
 const VERSION = /^engram-scm\/\d+\.\d+\.\d+ \S+ node-v\d+\.\d+\.\d+\n$/
 
@@ -17,7 +18,7 @@ test('commands, flags and summaries are what people were told', async () => {
 
 describe.each(COMMANDS)('$id', (command) => {
   test('says what it is for, with examples of itself', async () => {
-    const help = await run([...wordsOf(command), '--help'])
+    const help = await runHere([...wordsOf(command), '--help'])
     expect(help).toMatchObject({ code: 0, err: '' })
     expect(linesOf(help.out)[0]).toBe(command.summary)
     expect(help.out).toContain(`$ engram-scm-sync ${wordsOf(command).join(' ')}`)
@@ -33,7 +34,7 @@ describe.each(COMMANDS)('$id', (command) => {
     const line = ownWords(example, command)
     expect(line.slice(0, wordsOf(command).length), example).toEqual(wordsOf(command))
     // Without a database an example gets as far as looking for one: it was understood.
-    const ran = await run([...line, '--json'], {
+    const ran = await runHere([...line, '--json'], {
       env: { POSTGRES_DSN: 'postgresql:///x?host=/no/such/folder' },
     })
     const [said] = ran.json()
@@ -54,16 +55,12 @@ function ownWords(example: string, command: { id: string }): string[] {
 }
 
 describe.each(BINARIES)('engram-scm-%s', (bin) => {
-  test.each(['--version', '-V'])('%s', async (flag) => {
-    expect(await run([flag], { bin })).toMatchObject({
-      code: 0,
-      err: '',
-      out: expect.stringMatching(VERSION),
-    })
-  })
+  const said = { code: 0, err: '', out: expect.stringMatching(VERSION) }
+  test('--version', async () => expect(await run(['--version'], { bin })).toMatchObject(said))
+  test('-V', async () => expect(await runHere(['-V'], { bin })).toMatchObject(said))
 
   test.each(['--help', '-h'])('%s shows its own name and no other', async (flag) => {
-    const help = await run([flag], { bin })
+    const help = await runHere([flag], { bin })
     expect(help).toMatchObject({ code: 0, err: '' })
     expect(help.out).toMatch(new RegExp(`USAGE\\n  \\$ engram-scm-${bin}`))
     if (bin !== 'sync') expect(help.out).not.toContain('engram-scm-sync')
@@ -79,9 +76,9 @@ describe.each(BINARIES)('engram-scm-%s', (bin) => {
 
 test('help as a word', async () => {
   const [word, flag] = await Promise.all([
-    run(['help', 'runner', 'incremental']),
-    run(['runner', 'incremental', '-h']),
+    runHere(['help', 'runner', 'incremental']),
+    runHere(['runner', 'incremental', '-h']),
   ])
   expect(word).toMatchObject({ code: 0, err: '', out: flag.out })
-  expect((await run(['help'])).out).toContain('TOPICS')
+  expect((await runHere(['help'])).out).toContain('TOPICS')
 })

@@ -14,6 +14,7 @@ import {
 } from '../helpers/cli.ts'
 import { embeddedUrl, freshDatabase, type TestDatabase } from '../helpers/database.ts'
 import { makeRepo } from '../helpers/git-repo.ts'
+import { runHere } from '../helpers/one-process.ts'
 
 /**
  * Every way to be refused ends alike: exit 2, nothing on stdout, one line that begins with `error:`, at most one line
@@ -31,7 +32,7 @@ beforeAll(async () => {
 afterAll(() => db.drop())
 
 async function refused(args: string[], says: RegExp, kind: string | RegExp = 'usage', o: Options = {}) {
-  const [text, json] = await Promise.all([run(args, o), run([...args, '--json'], o)])
+  const [text, json] = await Promise.all([runHere(args, o), runHere([...args, '--json'], o)])
   expectOneError(text, says)
   expectOneObject(json, says, kind)
 }
@@ -64,6 +65,17 @@ function expectOneObject(ran: Ran, says: RegExp, kind: string | RegExp) {
   for (const line of linesOf(ran.err)) expect(() => JSON.parse(line), line).not.toThrow()
   expect(ran.out).not.toMatch(HARMFUL)
 }
+
+test.each<[kind: string, args: string[], says: RegExp, dsn?: string]>([
+  ['usage', ['runner', 'incremental', '--bogus'], /--bogus/],
+  ['config', ['status', '--config', '/no/such.toml'], /no such file/],
+  ['not_found', ['runner', 'incremental', '--repo', 'git:4711'], /git:4711 is not registered/],
+  ['database', ['status'], /ECONNREFUSED/, 'postgresql://u:hushhush@127.0.0.1:1/x'],
+])('a process of its own that ends with %s; what follows is asked in one', async (kind, args, says, dsn) => {
+  const o = { env: { POSTGRES_DSN: dsn ?? db.dsn } }
+  expectOneError(await run(args, o), says)
+  expectOneObject(await run([...args, '--json'], o), says, kind)
+})
 
 describe('misuse', () => {
   test.each<[what: string, args: string[], says: RegExp]>([
@@ -130,7 +142,7 @@ describe('misuse', () => {
     ['statsu', 'did you mean: engram-scm-sync status'],
     ['zzzzzzzzzzzz', 'see engram-scm-sync --help'],
   ])('%s: %s', async (typed, hint) => {
-    const [object] = (await run([...typed.split(' '), '--json'])).json()
+    const [object] = (await runHere([...typed.split(' '), '--json'])).json()
     expect(object).toMatchObject({ kind: 'usage', hint })
   })
 
@@ -138,7 +150,7 @@ describe('misuse', () => {
     ...new Set(COMMANDS.filter((c) => c.id.includes(':')).map((c) => c.id.split(':')[0] as string)),
   ])('the bare topic %s is no success for a timer, and help for a person who asks', async (topic) => {
     await refused([topic], /alone is not a command/)
-    expect(await run([topic, '--help'])).toMatchObject({ code: 0, err: '' })
+    expect(await runHere([topic, '--help'])).toMatchObject({ code: 0, err: '' })
   })
 
   test('at a terminal a bare topic shows its help', async () => {
@@ -190,10 +202,25 @@ const TEXTS = [
   'instance-allowlist',
   'tenant-allowlist',
   'reason',
+  'by',
+  'watermark',
+  'scheduler-job-id',
+  'scheduler-log-id',
+  'correlation-id',
+  'trigger-params',
   'shard',
   'deadline',
   'output',
   'listen',
+  'by',
+  'admin',
+  'app-name',
+  'address',
+  'correlation-id',
+  'scheduler-job-id',
+  'scheduler-log-id',
+  'trigger-params',
+  'watermark',
 ]
 
 describe('every value that cannot be', () => {
@@ -214,18 +241,28 @@ describe('every value that cannot be', () => {
 
   test('the manifest has flags to try', () => expect(rows.length).toBeGreaterThan(30))
 
-  test.each(rows)('$command.id --$flag "$value"', async ({ command, flag, value }) => {
+  function argsOf({ command, flag, value }: (typeof rows)[number]): string[] {
     const required = Object.values(command.flags).filter((f) => f.required && f.name !== flag)
-    const args = [
+    return [
       ...wordsOf(command),
       ...Object.values(command.args).map(() => 'git:1'),
       ...required.flatMap((f) => [`--${f.name}`, 'git:1']),
       ...(command.flags[flag]?.dependsOn ?? []).map((name) => `--${name}`),
       `--${flag}=${value}`,
+      '--json',
     ]
-    // A time is understood where the database is known; everything else is refused before it is asked.
-    const o = NO_TIMES.includes(value) && value !== '' ? { env: { POSTGRES_DSN: db.dsn } } : {}
-    expectOneObject(await run([...args, '--json'], o), /./, /usage|config/)
+  }
+
+  /** A time is understood where the database is known; everything else is refused before it is asked. */
+  const asksDatabase = ({ value }: { value: string }) => NO_TIMES.includes(value) && value !== ''
+
+  let ran: Ran[]
+  beforeAll(async () => {
+    const env = { POSTGRES_DSN: db.dsn }
+    ran = await Promise.all(rows.map((row) => runHere(argsOf(row), asksDatabase(row) ? { env } : {})))
+  })
+  test.each(rows.map((row, i) => ({ ...row, i })))('$command.id --$flag "$value"', ({ i }) => {
+    expectOneObject(ran[i] as Ran, /./, /usage|config/)
   })
 })
 
@@ -273,8 +310,8 @@ describe('repositories', () => {
 
   /** What only the reading finds out is a run that failed: a report, with the same codes. */
   async function failing(ref: string, says: RegExp, o: Options = here()) {
-    await run(['repos', 'add', ref], here())
-    const ran = await run([...sync(ref), '--json'], o)
+    await runHere(['repos', 'add', ref], here())
+    const ran = await runHere([...sync(ref), '--json'], o)
     expect(ran.json()).toMatchObject([{ status: 'failed', error: expect.stringMatching(says), exit_code: 2 }])
     expect(ran.code).toBe(2)
   }
@@ -303,7 +340,7 @@ describe('repositories', () => {
     const closed = makeRepo()
     closed.commit('secret')
     chmodSync(closed.dir, 0o700)
-    const [added] = (await run(['repos', 'add', `git:${closed.dir}`, '--json'], here())).json()
+    const [added] = (await runHere(['repos', 'add', `git:${closed.dir}`, '--json'], here())).json()
     // By number, so that the address is not looked at before it is read.
     // The account of the database server is the one that may reach its socket.
     const { uid } = statSync(new URL(db.dsn).searchParams.get('host') ?? '')
@@ -319,8 +356,8 @@ describe('repositories', () => {
 
   test('an empty repository is no failure', async () => {
     const empty = makeRepo()
-    await run(['repos', 'add', `git:${empty.dir}`], here())
-    const ran = await run([...sync(`git:${empty.dir}`), '--json'], here())
+    await runHere(['repos', 'add', `git:${empty.dir}`], here())
+    const ran = await runHere([...sync(`git:${empty.dir}`), '--json'], here())
     expect(ran.json()).toMatchObject([{ status: 'success', items_synced: 0, exit_code: 0 }])
     expect(ran.code).toBe(0)
   })
@@ -370,7 +407,7 @@ describe('the database', () => {
     ['no such socket', 'postgresql:///x?host=/no/such/folder&user=u&password=hushhush', /ENOENT/],
   ])('%s', async (_what, dsn, says) => {
     await refused(['status'], says, 'database', { env: { POSTGRES_DSN: dsn } })
-    const ran = await run(['repos', 'list', '--verbose'], { env: { POSTGRES_DSN: dsn } })
+    const ran = await runHere(['repos', 'list', '--verbose'], { env: { POSTGRES_DSN: dsn } })
     expect(ran.out + ran.err).not.toContain('hushhush')
   })
 
@@ -383,11 +420,11 @@ describe('the database', () => {
     const empty = await freshDatabase(embeddedUrl(), { empty: true })
     const o = { env: { POSTGRES_DSN: empty.dsn } }
     await refused(['status'], /has no engram-scm schema/, 'config', o)
-    expect((await run(['status'], o)).err).toContain('engram-scm-sync db migrate')
-    expect((await run(['db', 'migrate', '--json'], o)).json()).toMatchObject([
+    expect((await runHere(['status'], o)).err).toContain('engram-scm-sync db migrate')
+    expect((await runHere(['db', 'migrate', '--json'], o)).json()).toMatchObject([
       { schema: 'current', exit_code: 0 },
     ])
-    expect((await run(['status'], o)).code).toBe(0)
+    expect((await runHere(['status'], o)).code).toBe(0)
     await empty.drop()
   })
 
@@ -410,11 +447,13 @@ describe('the database', () => {
 
   test('the embedded one, not running: 1 and nothing on stdout, and stopping it is no failure', async () => {
     const o = { env: { POSTGRES_DSN: undefined, ENGRAM_SCM_DATA_DIR: tempFolder() } }
-    expect(await run(['db', 'url'], o)).toMatchObject({ code: 1, out: '', err: '' })
-    expect((await run(['db', 'status', '--json'], o)).json()).toMatchObject([
+    expect(await runHere(['db', 'url'], o)).toMatchObject({ code: 1, out: '', err: '' })
+    expect((await runHere(['db', 'status', '--json'], o)).json()).toMatchObject([
       { running: false, exit_code: 1 },
     ])
-    expect((await run(['db', 'down', '--json'], o)).json()).toMatchObject([{ running: false, exit_code: 0 }])
-    expect((await run(['db', 'down'], o)).code).toBe(0)
+    expect((await runHere(['db', 'down', '--json'], o)).json()).toMatchObject([
+      { running: false, exit_code: 0 },
+    ])
+    expect((await runHere(['db', 'down'], o)).code).toBe(0)
   })
 })

@@ -10,6 +10,7 @@ import { serve } from '../../src/shell/http.ts'
 import { addressIn } from '../../src/shell/listen.ts'
 import { ended, environment, NOWHERE, ROOT, run, start } from '../helpers/cli.ts'
 import { admin, embeddedUrl, freshDatabase, type TestDatabase } from '../helpers/database.ts'
+import { runHere } from '../helpers/one-process.ts'
 
 let db: TestDatabase
 const here = () => ({ env: { POSTGRES_DSN: db.dsn } })
@@ -65,7 +66,7 @@ describe('status --health', () => {
 
 test('status --prometheus is a page a scraper takes, whatever the secrets are', async () => {
   const env = { POSTGRES_DSN: db.dsn, SCM_GIT_PASSWORD: 'gauge' }
-  const ran = await run(['status', '--prometheus'], { env })
+  const ran = await runHere(['status', '--prometheus'], { env })
   expect(ran.code).toBe(0)
   expect(ran.out).toMatch(
     /^# HELP scm_jobs_by_status .*\n# TYPE scm_jobs_by_status gauge\nscm_jobs_by_status\{status="pending"\} 0\n/,
@@ -91,7 +92,7 @@ test.each([
   ['a path', ['worker', '--listen', '/tmp/socket']],
   ['an address of another machine', ['worker', '--listen', '192.0.2.1:9100']],
 ])('refused: %s', async (_what, args) => {
-  const ran = await run(args, here())
+  const ran = await runHere(args, here())
   expect(ran.code, ran.out).toBe(2)
   expect(`${ran.out}${ran.err}`).toMatch(/error/)
 })
@@ -320,8 +321,11 @@ describe('the server', () => {
   })
 })
 
-test('promtool agrees, where it is installed', async () => {
-  if (spawnSync('promtool', ['--version']).status !== 0) return
-  const { out } = await run(['status', '--prometheus'], here())
-  execFileSync('promtool', ['check', 'metrics'], { input: out, stdio: 'pipe' })
-})
+const hasPromtool = spawnSync('promtool', ['--version']).status === 0
+test.skipIf(!hasPromtool)(
+  `promtool agrees${hasPromtool ? '' : ' (skipped: it is not installed)'}`,
+  async () => {
+    const { out } = await run(['status', '--prometheus'], here())
+    execFileSync('promtool', ['check', 'metrics'], { input: out, stdio: 'pipe' })
+  },
+)

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { COMMANDS, ended, linesOf, run, start, tempFolder, wordsOf } from '../helpers/cli.ts'
 import { embeddedUrl, freshDatabase, type TestDatabase } from '../helpers/database.ts'
 import { makeRepo, type TestRepo } from '../helpers/git-repo.ts'
+import { runHere } from '../helpers/one-process.ts'
 
 const COMMITS = 20_000
 const STACK = /^\s+at .*:\d+:\d+/m
@@ -31,7 +32,7 @@ afterAll(() => db.drop())
 async function registered(): Promise<number> {
   const folder = join(tempFolder(), 'big')
   cpSync(big.dir, folder, { recursive: true })
-  const [added] = (await run(['repos', 'add', `git:${folder}`, '--json'], { env: env() })).json()
+  const [added] = (await runHere(['repos', 'add', `git:${folder}`, '--json'], { env: env() })).json()
   return added?.repo_id as number
 }
 
@@ -251,8 +252,11 @@ describe('stdout', () => {
     if (!args.startsWith('bogus')) expect(ran.err).toMatch(/^error: the output cannot be written.*ENOSPC/m)
   })
 
-  test('every command can be piped into head', async () => {
-    for (const command of COMMANDS.filter((c) => !QUICK.includes(wordsOf(c).join(' ')))) {
+  test('a command of every topic can be piped into head', async () => {
+    const topics = new Set(COMMANDS.map((c) => c.id.split(':', 1)[0]))
+    for (const command of [...topics].map(
+      (topic) => COMMANDS.findLast((c) => c.id.split(':', 1)[0] === topic)!,
+    )) {
       const watch = (child: ReturnType<typeof start>) => void child.stdout?.destroy()
       const ran = await run([...wordsOf(command), '--help'], { watch })
       expect(ran, command.id).toMatchObject({ code: 0, err: '' })

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { run } from '../helpers/cli.ts'
 import { embeddedUrl, freshDatabase, type TestDatabase } from '../helpers/database.ts'
+import { runHere } from '../helpers/one-process.ts'
 import { hasSvn, makeRepository, type SvnRepo, startServer } from '../helpers/svn.ts'
 import { grow } from '../helpers/svn-scene.ts'
 
@@ -16,7 +17,7 @@ describe.runIf(hasSvn)('Subversion on the command line', () => {
   let ref: string
   const said: string[] = []
   const sync = async (args: string, more: Record<string, string> = {}) => {
-    const ran = await run([...args.split(' '), '--json'], { env: { ...env, ...more } })
+    const ran = await runHere([...args.split(' '), '--json'], { env: { ...env, ...more } })
     said.push(ran.out, ran.err)
     return { ...ran, report: ran.json()[0] as Record<string, unknown> }
   }

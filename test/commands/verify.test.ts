@@ -3,6 +3,7 @@ import { linesOf, run } from '../helpers/cli.ts'
 import { embeddedUrl, freshDatabase, type TestDatabase } from '../helpers/database.ts'
 import type { Project } from '../helpers/gitlab/project.ts'
 import { type GitLab, startGitLab } from '../helpers/gitlab/server.ts'
+import { runHere } from '../helpers/one-process.ts'
 
 /** `admin verify` as an operator meets it: what it sees, what it says, and that its repairs repair. */
 const TOKEN = 'glpat-canary-70d3b81ce5'
@@ -39,7 +40,7 @@ beforeEach(async () => {
 })
 
 const must = async (args: string[], code = 0) => {
-  const ran = await run(args, { env })
+  const ran = await runHere(args, { env })
   expect(ran.code, ran.out + ran.err).toBe(code)
   return ran
 }
@@ -148,6 +149,17 @@ test('what only the next sync has to bring is no difference', async () => {
   project.note(4, { at: Date.now() + 120_000 }) // later than any of before
   project.mr({ iid: 14, at: Date.now() + 120_000 })
   expect(await verify(0)).toMatchObject({ merge_requests_checked: 13, missing: none, stale: none })
+})
+
+test('diffs that were left out while GitLab struggled are read afterwards', async () => {
+  await syncAll()
+  await db.pool.query(
+    `update scm.git_commits set tier = 'none', degraded_reason = 'diff:left_out' where ctid in (
+       select ctid from scm.git_commits limit 2)`,
+  )
+  expect(await verify(1)).toMatchObject({ degraded_commits: 2 })
+  await drain()
+  expect(await verify(0)).toMatchObject({ degraded_commits: 0 })
 })
 
 test('what no reading can heal is no difference: comments this token may not see, diffs too large', async () => {

@@ -6,6 +6,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { embeddedUrl, freshDatabase, servers, type TestDatabase } from '../helpers/database.ts'
 import { type GitLab, startGitLab } from '../helpers/gitlab/server.ts'
 import { onServer } from '../helpers/servers.ts'
+import { hasSvn, makeRepository, startServer } from '../helpers/svn.ts'
+import { grow } from '../helpers/svn-scene.ts'
 import { BINARIES, isBuilt, openShell, type Shell } from '../runbook/command-line.ts'
 import { makeRows, type Rows, undone } from '../runbook/rows.ts'
 import { filled, statementsOf } from '../runbook/statements.ts'
@@ -14,7 +16,8 @@ import { filled, statementsOf } from '../runbook/statements.ts'
  * The operators' guide, executed. bash: line by line, the exit code as its `# exit n` says, else 0. sql: each statement
  * has a comment, and the comment has an entry in EFFECTS. json: the keys that the command in the line above really
  * prints. toml: accepted by `config validate`. ini, yaml: units that systemd accepts and commands that run until they are
- * told to stop. Whatever is none of these fails. GitLab is a scripted one, with a project `acme/app`.
+ * told to stop. Whatever is none of these fails. GitLab is a scripted one, with a project `acme/app`;
+ * Subversion is svnserve.
  */
 const ROOT = new URL('../..', import.meta.url).pathname
 const GUIDE = readFileSync(join(ROOT, 'docs/operations.md'), 'utf8')
@@ -59,6 +62,7 @@ describe('the commands', () => {
   let shell: Shell
   let repoId: number
   let gitlab: GitLab
+  let svnUrl = ''
   /** Empty, on the test server: what POSTGRES_DSN of the guide stands for. */
   let external: TestDatabase
   /** On a server no newer than the pg_dump of this machine. */
@@ -67,6 +71,11 @@ describe('the commands', () => {
   beforeAll(async () => {
     gitlab = await startGitLab({ token: TOKEN })
     makeProject(gitlab)
+    if (hasSvn) {
+      const repo = makeRepository(await startServer(), 'repo')
+      grow(repo, 520)
+      svnUrl = repo.url
+    }
     shell = openShell({
       GITLAB_URL: gitlab.url,
       GITLAB_TOKEN: TOKEN,
@@ -108,6 +117,9 @@ describe('the commands', () => {
     filled(text, { jobId: 1, repoId })
       .replaceAll('git:/srv/project.git', `git:${shell.repo.dir}`)
       .replaceAll('https://gitlab.example.com', gitlab.url)
+      .replaceAll(' gitlab.example.com ', ` ${new URL(gitlab.url).host} `)
+      .replace(/ gitlab\.example\.com$/, ` ${new URL(gitlab.url).host}`)
+      .replaceAll('https://svn.example.com/repo', svnUrl)
       .replaceAll('postgresql://engram@db.example.com:5432/engram', `'${external.dsn}'`)
 
   test.each(of('bash'))('of line $line', async ({ body }) => {
@@ -140,6 +152,7 @@ describe('the commands', () => {
       throw new Error(`this test does not know how to check: ${text}`)
     for (const tool of ['psql', 'jq', 'pg_dump', 'pg_restore'])
       if (words.includes(tool) && majorOf(tool) === null) return `${tool} is not installed`
+    if (text.includes('svn:') && !hasSvn) return 'Subversion is not installed'
     if (/^pg_/.test(first) && dumpable === null) return 'the installed client is older than every server here'
     if (BINARIES.includes(first) && !isBuilt(first)) return 'its command is not in this build'
     return null
@@ -547,6 +560,10 @@ const EFFECTS: Record<string, Effect> = {
   'Jobs at work, by seconds since their last renewal': { rows: 3 },
   'The latest failures': { rows: 4 },
   'Every attempt at one job': { rows: 5, job: 'stormy' },
+  'What was changed by hand, the latest first': {
+    rows: 0,
+    foundAfter: `insert into scm.operator_events (actor, action, target) values ('me@here', 'breakers open', '{}')`,
+  },
   'Dead jobs': { rows: 2 },
   'Reset one dead job': { rows: 1, leaves: [JOB, 'pending 0 true true true'] },
   'Reset every dead job': { rows: 2, leaves: [STATUS, 'pending 5, running 3'] },

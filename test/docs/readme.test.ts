@@ -25,7 +25,9 @@ test('every file, script and link that is named is there', () => {
   expect(files.length).toBeGreaterThan(8)
   for (const file of files)
     expect(
-      ['', 'src/core/', 'src/core/app/'].filter((room) => existsSync(join(ROOT, room, file))),
+      ['', 'src/core/', 'src/core/app/sync/', 'src/core/app/queue/'].filter((room) =>
+        existsSync(join(ROOT, room, file)),
+      ),
       file,
     ).not.toEqual([])
   const { scripts } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
 import { afterAll, afterEach, expect } from 'vitest'
-import { registerRepo } from '../../src/core/app/manage-repos.ts'
+import { registerRepo } from '../../src/core/app/manage/repos.ts'
 import { type Program, startProgram } from '../chaos/program.ts'
 import { contextOn } from '../helpers/context.ts'
 import { makeRepo, type TestRepo } from '../helpers/git-repo.ts'

@@ -3,7 +3,9 @@ import { tmpdir } from 'node:os'
 import type pg from 'pg'
 import { pino } from 'pino'
 import type { Context } from '../../src/core/app/context.ts'
+import { makePaces } from '../../src/core/app/paces.ts'
 import { workerName as nameOf } from '../../src/core/app/worker-name.ts'
+import { ownTrigger } from '../../src/core/domain/trigger.ts'
 import { loadConfig } from '../../src/core/runtime/config.ts'
 import { gitSource } from '../../src/core/sources/git/git.ts'
 
@@ -22,10 +24,12 @@ export function contextOn(db: pg.Pool, { settings = {}, lease, ...more }: Wishes
     db,
     config: lease ? { ...config, scm: { ...scm, worker: { ...scm.worker, lease_seconds: lease } } } : config,
     configSnapshot: {},
+    paces: makePaces(config),
     sources: { git: gitSource({ path: process.env.PATH ?? '', home: null }) },
     log: pino({ level: 'silent' }),
     now: () => new Date(),
     newId: randomUUID,
+    trigger: ownTrigger(randomUUID()),
     signal: new AbortController().signal,
     worker: workerName(),
     cacheDir: tmpdir(),

@@ -3,6 +3,7 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, realpathSync, rmSync, wr
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { repoAt, type TestRepo } from '../helpers/git-repo.ts'
+import { runHere } from '../helpers/one-process.ts'
 
 const ROOT = new URL('../..', import.meta.url).pathname
 export const BINARIES = ['sync', 'scheduler', 'worker', 'reaper', 'status'].map((n) => `engram-scm-${n}`)
@@ -75,7 +76,12 @@ export function openShell(more: Record<string, string> = {}): Shell {
     folder,
     repo,
     env,
-    run: (line, o = {}) => runLine(line, folder, { ...env, ...o.env }, o.stopAfterFirstLine ?? false, born),
+    run: (line, o = {}) => {
+      const words = o.stopAfterFirstLine ? null : plainWords(line)
+      return words
+        ? runWords(words, folder, { ...env, ...o.env })
+        : runLine(line, folder, { ...env, ...o.env }, o.stopAfterFirstLine ?? false, born)
+    },
     start: (line, given = {}) => startLine(line, folder, { ...env, ...given }, born),
     close: async () => {
       for (const child of children) child.kill('SIGKILL')
@@ -121,6 +127,28 @@ function startLine(
     },
     ended,
   }
+}
+
+/** The words of a line that leaves nothing to the shell but to part them, and names one of our binaries; else null. */
+function plainWords(line: string): string[] | null {
+  const words = line.trim().match(/'[^']*'|"[^"$`\\]*"|[^\s'"]+/g) ?? []
+  const plain = words.every((word) => /^(['"]).*\1$|^[\w:/.,=@+-]+$/.test(word))
+  if (!plain || words.join(' ') !== line.trim().replace(/ +/g, ' ')) return null
+  return BINARIES.includes(words[0] as string)
+    ? words.map((word) => word.replace(/^(['"])(.*)\1$/, '$2'))
+    : null
+}
+
+/** Without a shell and in one process for all: most lines are such. */
+async function runWords(
+  [program, ...args]: string[],
+  cwd: string,
+  env: Record<string, string>,
+): Promise<Ended> {
+  const bin = program?.replace('engram-scm-', '') as 'sync'
+  const own = { POSTGRES_DSN: undefined, OCLIF_COLUMNS: undefined, ...env }
+  const { code, out, err } = await runHere(args, { bin, cwd, env: own })
+  return { code, stdout: out, stderr: err }
 }
 
 function runLine(

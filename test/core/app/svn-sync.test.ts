@@ -1,8 +1,8 @@
 import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { tickScheduler } from '../../../src/core/app/tick-scheduler.ts'
-import { work } from '../../../src/core/app/work.ts'
+import { tickScheduler } from '../../../src/core/app/queue/tick-scheduler.ts'
+import { work } from '../../../src/core/app/queue/work.ts'
 import type { Source } from '../../../src/core/sources/source.ts'
 import { servers } from '../../helpers/database.ts'
 import {
@@ -223,6 +223,29 @@ describe.runIf(hasSvn).each(servers().slice(0, 1))('Subversion, into the $name s
       await scene.edit({ ...((await scene.kv()) as object), watermark: '5' })
       expect(await scene.incremental()).toMatchObject({ status: 'success' })
       expect(await scene.read()).toBe(10)
+    })
+
+    test('deleted: patches come again and change nothing, whatever the tier is by then', async () => {
+      grow(repo, 3)
+      const patches = () => scene.query('select *, xmin::text from scm.patch_blobs order by source_key')
+      const at = (tier: string) => scene.incremental(scene.ctx({ settings: { 'scm.svn.tier': tier } }))
+      await scene.edit(undefined)
+      await at('patch')
+      const kept = await patches()
+      expect(kept).toHaveLength(repo.youngest())
+      for (const tier of ['patch', 'numstat', 'paths']) {
+        await scene.edit(undefined)
+        expect(await at(tier)).toMatchObject({ status: 'success', items_synced: 0 })
+        expect([tier, await patches()]).toEqual([tier, kept])
+      }
+      // A higher one adds what was not there.
+      grow(repo, 2)
+      await at('paths')
+      expect(await patches()).toEqual(kept)
+      await scene.edit(undefined)
+      await at('patch')
+      expect(await patches()).toHaveLength(kept.length + 2)
+      expect(await scene.violations({ edited: true })).toEqual([])
     })
 
     test('an edit made during a run survives it, and the next one obeys', async () => {

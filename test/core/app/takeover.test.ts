@@ -2,12 +2,13 @@ import { spawnSync } from 'node:child_process'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { SyncError } from '../../../src/core/domain/errors.ts'
 import { workerName } from '../../helpers/context.ts'
-import { servers } from '../../helpers/database.ts'
+import { isFirst, servers } from '../../helpers/database.ts'
 import { violations } from '../../helpers/oracle.ts'
 import { openScene, type Scene } from '../../helpers/scene.ts'
 import { afterPages, watched } from '../../helpers/watched-source.ts'
 
 describe.each(servers())('several who want the same repository, on the $name server', ({ url }) => {
+  const once = test.skipIf(!isFirst(url))
   let scene: Scene
   beforeEach(async () => {
     scene = await openScene(url, { 'scm.git.page_size': 2 }, 30)
@@ -55,7 +56,7 @@ describe.each(servers())('several who want the same repository, on the $name ser
     expect(await violations(scene)).toEqual([])
   })
 
-  test('whoever waits long enough gets the lock, and finds the work done', async () => {
+  once('whoever waits long enough gets the lock, and finds the work done', async () => {
     const other = await stuck(workerName())
     const waiting = scene.incremental(scene.ctx(), 30)
     await other.end()
@@ -63,14 +64,14 @@ describe.each(servers())('several who want the same repository, on the $name ser
     expect(await violations(scene)).toEqual([])
   })
 
-  test('the lock of a process of this host that is gone is taken over at once', async () => {
+  once('the lock of a process of this host that is gone is taken over at once', async () => {
     const zombie = await stuck(workerName(deadPid()))
     expect(await scene.incremental()).toMatchObject({ status: 'success', items_synced: 6 })
     expect((await zombie.end()).error).toMatch(/no longer ours/)
     expect(await violations(scene)).toEqual([])
   })
 
-  test('the lock of another host is not: nobody here can know', async () => {
+  once('the lock of another host is not: nobody here can know', async () => {
     const other = await stuck(`elsewhere-${deadPid()}-0123abcd`)
     await expect(scene.incremental()).rejects.toMatchObject({ kind: 'lock_held' })
     await other.end()
@@ -117,7 +118,7 @@ describe.each(servers())('several who want the same repository, on the $name ser
     expect(await violations(scene)).toEqual([])
   })
 
-  test('twenty at once are one effect and no error', async () => {
+  once('twenty at once are one effect and no error', async () => {
     const all = await Promise.all(Array.from({ length: 20 }, () => scene.incremental(scene.ctx(), 50)))
     expect(new Set(all.map((r) => r.status))).toEqual(new Set(['success']))
     expect(all.reduce((n, r) => n + r.items_synced, 0)).toBe(8)

@@ -50,6 +50,7 @@ export const WIDE = { running: 1000, perInstance: 1000, perTenant: 1000 }
 
 export function claim(pool: pg.Pool, more: Partial<Claiming> = {}): Promise<HeldJob[]> {
   return claimJobs(pool, {
+    project: 'default',
     count: 1,
     worker: 'w1',
     leaseSeconds: 300,

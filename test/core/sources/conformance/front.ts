@@ -50,10 +50,11 @@ export async function openFront(
   return { origin, host, busy: () => open.size, ...steered(state) }
 }
 
-/** Over TCP to a port. A request is a connection. */
-export async function openPipe(port: number): Promise<Front & { stop: () => void }> {
+/** Over TCP to a server on loopback. A request is a connection. */
+export async function openPipe(url: string): Promise<Front & { stop: () => void }> {
   const state = { count: 0, left: Number.POSITIVE_INFINITY, isSilent: false }
   const open = new Set<Socket>()
+  const { protocol, port } = new URL(url)
   const server = createServer((near) => {
     state.count += 1
     near.on('error', () => {})
@@ -67,7 +68,7 @@ export async function openPipe(port: number): Promise<Front & { stop: () => void
       near.resume()
       return
     }
-    const far = connect(port, '127.0.0.1')
+    const far = connect(Number(port), '127.0.0.1')
     far.on('error', () => near.destroy())
     far.on('close', () => near.destroy())
     near.on('close', () => far.destroy())
@@ -79,7 +80,7 @@ export async function openPipe(port: number): Promise<Front & { stop: () => void
   await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening))
   const host = `127.0.0.1:${(server.address() as { port: number }).port}`
   return {
-    origin: `svn://${host}`,
+    origin: `${protocol}//${host}`,
     host,
     busy: () => open.size,
     ...steered(state),

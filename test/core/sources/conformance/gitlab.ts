@@ -57,6 +57,7 @@ function common(
     learn: () => {},
     budget: null,
     tier: 'none',
+    asksDetails: true,
     pageSize: 1000,
     cacheDir: more.cacheDir ?? tempFolder(),
     credentials: null,

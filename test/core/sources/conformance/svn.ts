@@ -11,6 +11,7 @@ import {
   source,
   startServer,
 } from '../../../helpers/svn.ts'
+import { startHttpServer } from '../../../helpers/svn-http.ts'
 import { openPipe } from './front.ts'
 import { ofFront } from './git.ts'
 import { restOfRevision } from './rows.ts'
@@ -19,12 +20,21 @@ import type { Truth, Upstream } from './upstream.ts'
 const START = Math.floor(Date.now() / 3_600_000) * 3_600_000 - 30 * 86_400_000
 const SECRET = 's3cr3t/+p@ss'
 
-let server: Promise<SvnServer> | null = null
+const servers = new Map<() => Promise<SvnServer>, Promise<SvnServer>>()
 let made = 0
 
 /** A repository behind svnserve that lets in only who knows the password. */
-export async function svnRepository(): Promise<Upstream> {
-  server ??= startServer()
+export const svnRepository = () => repositoryBehind(startServer)
+
+/** The same behind Apache. */
+export const svnOverHttp = () => repositoryBehind(apache)
+
+const apache = () => startHttpServer({ users: { bot: SECRET } })
+
+async function repositoryBehind(start: () => Promise<SvnServer>): Promise<Upstream> {
+  const server = servers.get(start) ?? start()
+  servers.set(start, server)
+  const { url } = await server
   const name = `c${++made}`
   const repo = makeRepository(await server, name)
   writeFileSync(
@@ -32,7 +42,7 @@ export async function svnRepository(): Promise<Upstream> {
     '[general]\nanon-access = none\nauth-access = write\npassword-db = passwd\n',
   )
   writeFileSync(join(repo.dir, 'conf/passwd'), `[users]\nbot = ${SECRET}\n`)
-  const pipe = await openPipe(Number(new URL((await server).url).port))
+  const pipe = await openPipe(url)
   const typed = `${pipe.origin}/${name}`
   const credentials = { host: pipe.host, username: 'bot', password: SECRET }
   const access = (more: Partial<Access> = {}) => accessTo(typed, { credentials, ...more })

@@ -52,7 +52,14 @@ test('a page, and what its headers say of the next', async () => {
   expect(server.asked[0]?.head).toContain(`private-token: ${CANARY}`)
   for (let i = 0; i < 47; i++) await client.get('x', {}, { expect: 'object' })
   expect(server.opened()).toBeLessThanOrEqual(2) // undici takes a second one when the first is not yet idle again
-  expect(client.usage()).toEqual({ requests: 50, limited: 0, timeouts: 0, retries: 0, waitedMs: 0 })
+  expect(client.usage()).toEqual({
+    requests: 50,
+    limited: 0,
+    unannounced: 0,
+    timeouts: 0,
+    retries: 0,
+    waitedMs: 0,
+  })
 })
 
 test('an instance below a path; a path that leaves the API is a bug; no token, no header', async () => {
@@ -262,7 +269,14 @@ describe('B25 limits', () => {
     const client = asking(server.url, { clock, budget, gate })
     expect(await client.get('x')).toMatchObject({ json: [1] })
     expect(clock.slept).toEqual([7500])
-    expect(client.usage()).toEqual({ requests: 2, limited: 1, timeouts: 0, retries: 1, waitedMs: 7500 })
+    expect(client.usage()).toEqual({
+      requests: 2,
+      limited: 1,
+      unannounced: 0,
+      timeouts: 0,
+      retries: 1,
+      waitedMs: 7500,
+    })
     expect(told).toEqual([
       ['heard', { limit: 60, remaining: 0, resetInMs: 7000 }],
       ['pause', 7000, 'answered 429'],
@@ -284,7 +298,14 @@ describe('B25 limits', () => {
       retryAfterSeconds: 900,
       status: undefined,
     })
-    expect(other.usage()).toEqual({ requests: 0, limited: 0, timeouts: 0, retries: 0, waitedMs: 0 })
+    expect(other.usage()).toEqual({
+      requests: 0,
+      limited: 0,
+      unannounced: 0,
+      timeouts: 0,
+      retries: 0,
+      waitedMs: 0,
+    })
     expect(server.asked).toHaveLength(1)
   })
 
@@ -345,7 +366,14 @@ describe('B25 limits', () => {
     const client = asking(server.url, { budget, clock })
     await client.get('x')
     expect(clock.slept).toEqual([300, 200, 500, 100])
-    expect(client.usage()).toEqual({ requests: 2, limited: 0, timeouts: 0, retries: 1, waitedMs: 1100 })
+    expect(client.usage()).toEqual({
+      requests: 2,
+      limited: 0,
+      unannounced: 0,
+      timeouts: 0,
+      retries: 1,
+      waitedMs: 1100,
+    })
   })
 
   test('no turn within the longest wait: given up without a request', async () => {
@@ -353,7 +381,14 @@ describe('B25 limits', () => {
     const { budget } = budgetOf(...Array.from({ length: 99 }, () => 400))
     const client = asking(server.url, { budget, limits: { ...LIMITS, maxWaitMs: 1000 } })
     expect(await failure(client.get('x'))).toMatchObject({ kind: 'rate_limited', retryAfterSeconds: 1 })
-    expect(client.usage()).toEqual({ requests: 0, limited: 0, timeouts: 0, retries: 0, waitedMs: 800 })
+    expect(client.usage()).toEqual({
+      requests: 0,
+      limited: 0,
+      unannounced: 0,
+      timeouts: 0,
+      retries: 0,
+      waitedMs: 800,
+    })
   })
 })
 

@@ -33,6 +33,7 @@ export function openedAt(
       settings: {},
       learn: () => {},
       tier: 'none',
+      asksDetails: true,
       pageSize: 1000,
       cacheDir: '/nowhere',
       credentials: null,

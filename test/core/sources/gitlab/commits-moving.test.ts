@@ -2,10 +2,13 @@ import { expect, test } from 'vitest'
 import { SyncError } from '../../../../src/core/domain/errors.ts'
 import { commitPages } from '../../../../src/core/sources/gitlab/commits.ts'
 import type { Resume } from '../../../../src/core/sources/source.ts'
+import { size } from '../../../chaos/size.ts'
 import { newSeed, seeded } from '../../../helpers/git-repo.ts'
 import type { Project } from '../../../helpers/gitlab/project.ts'
 import type { GitLab } from '../../../helpers/gitlab/server.ts'
 import { gitlabHere, openedAt, readAll, Stored, since } from './commit-room.ts'
+
+const HISTORIES = size('GITLAB_MOVING', 100, 200)
 
 type Random = () => number
 const pick = <T>(random: Random, list: readonly T[]): T => list[Math.floor(random() * list.length)] as T
@@ -72,7 +75,7 @@ test('B34 whatever is pushed, rewritten and deleted at every request, the next q
   const random = seeded(seed)
   const gitlab = await gitlabHere()
   const figures = { histories: 0, syncs: 0, commits: 0, requests: 0, dead: 0, marked: 0 }
-  for (let history = 0; history < 200; history++) {
+  for (let history = 0; history < HISTORIES; history++) {
     const unknownRef = pick(random, [404, 404, 'empty', 500] as const)
     const project = gitlab.project({ unknownRef })
     const clock = { at: Date.UTC(2020, 0, 1) }

@@ -42,7 +42,7 @@ export function inProcess(
     headers?: Record<string, null>
   } = {},
 ): Client {
-  const usage = { requests: 0, limited: 0, timeouts: 0, retries: 0, waitedMs: 0 }
+  const usage = { requests: 0, limited: 0, unannounced: 0, timeouts: 0, retries: 0, waitedMs: 0 }
   const find = () => upstream
   return {
     usage: () => ({ ...usage }),

@@ -47,6 +47,7 @@ function accessOf(settings: Access['settings'], learn: Access['learn'] = () => {
     settings,
     learn,
     tier: 'none',
+    asksDetails: true,
     pageSize: 50,
     cacheDir: '/nowhere',
     credentials: null,

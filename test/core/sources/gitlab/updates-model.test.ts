@@ -5,7 +5,7 @@ import { World } from '../../../helpers/gitlab/world.ts'
 import { FakeStore } from './fake-store.ts'
 import { inProcess, opened } from './in-process.ts'
 
-const HISTORIES = Number(process.env.GITLAB_HISTORIES ?? 250)
+const HISTORIES = Number(process.env.GITLAB_HISTORIES ?? 150)
 const SEED = Number(process.env.GITLAB_SEED ?? Date.now() % 1_000_000)
 
 /** Mulberry32. */
