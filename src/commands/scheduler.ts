@@ -37,6 +37,7 @@ export default class Scheduler extends BaseCommand {
     if (!flags.loop) this.handed = handedIn(flags)
     const ask = { dryRun: flags['dry-run'] ?? false, keepLeading: flags.loop ?? false }
     let leaving: Promise<void> | undefined
+    this.lastly = () => leaving
     await this.report(
       async (ctx) => {
         const leave = () => {
@@ -62,6 +63,5 @@ export default class Scheduler extends BaseCommand {
           })
         : undefined,
     )
-    await leaving
   }
 }

@@ -47,6 +47,8 @@ export abstract class BaseCommand extends Command {
 
   /** Set by a loop that answers questions while it works. */
   protected listening: Listening | undefined
+  /** Awaited before the connections are closed: a statement that waits for one would wait for ever. */
+  protected lastly: () => Promise<void> | undefined = () => undefined
 
   /** Set by whoever shows the log to others than stderr. */
   protected overhear: ((line: string) => void) | undefined
@@ -117,6 +119,7 @@ export abstract class BaseCommand extends Command {
     } finally {
       progress.clear()
       await stopListening()
+      await this.lastly()
       await close()
     }
   }

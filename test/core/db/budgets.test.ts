@@ -267,12 +267,18 @@ describe.each(servers())('the shared request budget on the $name server', ({ url
   })
 
   test('two thousand turns leave no trail of dead rows', async () => {
-    await sql('vacuum full scm.sync_rate_limits')
-    await granted([instance(1e5, 2_000), tenant(1e5, 2_000)], 2_000)
-    const [{ pages }] = await sql(
-      `select pg_relation_size('scm.sync_rate_limits') / current_setting('block_size')::int as pages`,
-    )
-    // 4,000 versions are 50 pages; a busy machine's snapshots keep a few of them for a while.
+    const pagesAfterwards = async () => {
+      await sql('vacuum full scm.sync_rate_limits')
+      await granted([instance(1e5, 2_000), tenant(1e5, 2_000)], 2_000)
+      const [{ pages }] = await sql(
+        `select pg_relation_size('scm.sync_rate_limits') / current_setting('block_size')::int as pages`,
+      )
+      return pages
+    }
+    // 4,000 versions are 50 pages. While somebody writes in another database of the server for long, PostgreSQL does not
+    // look anew at what may go, so one of five has to be undisturbed.
+    let pages = await pagesAfterwards()
+    for (let again = 0; again < 4 && pages > 10; again++) pages = await pagesAfterwards()
     expect(pages).toBeLessThanOrEqual(10)
   })
 })
