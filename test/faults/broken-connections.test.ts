@@ -26,9 +26,9 @@ test('connections that are ended again and again, one or all of them: nothing is
   let ended = 0
   let atWork = 0
   for (let round = 0; round < ROUNDS; round++) {
-    if (round % 5 === 0) for (const { repo } of repos) push(repo, 60)
+    if (round % 5 === 0) for (const { repo } of repos) push(repo, 150)
     await Promise.race([until('work', working(server)).catch(() => {}), pause(1500)])
-    await pause(200 * random())
+    await pause(60 * random())
     if (await working(server)()) atWork += 1
     const whom = [BACKENDS, `${BACKENDS} and query = 'listen scm_jobs'`, `${BACKENDS} and random() < 0.4`]
     const gone = await server.query(`select pg_terminate_backend(pid) ${whom[round % whom.length]}`)
@@ -46,7 +46,7 @@ test('a killed backend, after which the server begins anew: all loops go on', as
   const crew = beginAll(server)
   await until('the worker listens', hearing(server))
   for (let n = 0; n < CRASHES; n++) {
-    for (const { repo } of repos) push(repo, 60)
+    for (const { repo } of repos) push(repo, 150)
     await until('work', working(server))
     const [victim] = await server.query<{ pid: number }>(`select pid ${BACKENDS} limit 1`)
     process.kill(victim!.pid, 'SIGKILL')
