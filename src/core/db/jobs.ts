@@ -202,6 +202,18 @@ export async function newestIncremental(db: Db, repoId: number, jobType: JobType
   )
 }
 
+/** That job neither ends nor is taken before this transaction ends: what is read of it and of its runs belongs together. */
+export async function keepNewestIncremental(tx: Db, repoId: number, jobType: JobType): Promise<void> {
+  await rows(
+    tx,
+    'job_newest_kept',
+    `select 1 from ing_task where id = (
+       select t.id from ing_task t where t.repo_id = $1 and t.job_type = $2 and t.mode = 'incremental'
+        order by t.active_key is not null desc, t.id desc limit 1) for update`,
+    [repoId, jobType],
+  )
+}
+
 export interface LockHolder {
   lockedBy: string
   freeAt: Date

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { Writable } from 'node:stream'
+import type pg from 'pg'
 import { pino } from 'pino'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { underTrigger } from '../../../src/core/app/context.ts'
@@ -56,6 +57,29 @@ const failingChunk = (chunk: number) => ({
     if (Math.floor((at - START) / (4 * 3600)) === chunk) throw new SyncError('network', 'no route to host')
   }),
 })
+
+/** The same pool, where something happens once that statement has been answered for the first time. */
+function afterStatement(pool: pg.Pool, name: string, act: () => Promise<void>): pg.Pool {
+  let isDone = false
+  const watching = <T extends object>(on: T): T =>
+    new Proxy(on, {
+      get: (target, key) => {
+        const found = Reflect.get(target, key)
+        if (typeof found !== 'function') return found
+        if (key === 'connect') return async () => watching(await found.call(target))
+        if (key !== 'query') return found.bind(target)
+        return async (asked: { name?: string }, ...more: unknown[]) => {
+          const answer = await found.call(target, asked, ...more)
+          if (!isDone && asked.name === name) {
+            isDone = true
+            await act()
+          }
+          return answer
+        }
+      },
+    })
+  return watching(pool)
+}
 
 describe('a trigger', () => {
   test('is kept with all that its scheduler said, and the configuration without its secrets', async () => {
@@ -196,6 +220,33 @@ describe('a sync that is triggered twice', () => {
     })
     expect(await scene.incremental(by(xxl('3')))).toMatchObject({ status: 'success' })
     expect(await violations(scene)).toEqual([])
+  })
+
+  test('sent again at the moment it ends: that is its answer, and nothing is planned anew', async () => {
+    let lastPage = () => {}
+    let release = () => {}
+    const isAtLastPage = new Promise<void>((resolve) => {
+      lastPage = resolve
+    })
+    const mayEnd = new Promise<void>((resolve) => {
+      release = resolve
+    })
+    const sources = watched((_, n) => {
+      if (n !== 5) return
+      lastPage()
+      return mayEnd
+    })
+    const first = scene.incremental(by(xxl('1'), { sources }))
+    await isAtLastPage
+
+    const db = afterStatement(scene.db, 'trigger_deed', async () => {
+      release()
+      await new Promise((resolve) => setTimeout(resolve, 500))
+    })
+    const again = await scene.incremental({ ...by(xxl('1')), db }, 30)
+    expect(await first).toMatchObject({ status: 'success', items_synced: 12 })
+    expect(again).toMatchObject({ status: 'success', items_synced: 12 })
+    expect(await counts()).toMatchObject({ triggers: 1, plans: 1, jobs: 1, runs: 1, events: 1 })
   })
 
   test('20 times at once by one trigger, and 20 different ones at once: one effect', async () => {

@@ -1,6 +1,6 @@
 import { type Db, databaseNow, transaction } from '../../db/connect.ts'
 import { type CursorEvent, lockCursor, recordEvents } from '../../db/cursors.ts'
-import { cancelJob, newestIncremental } from '../../db/jobs.ts'
+import { cancelJob, keepNewestIncremental, newestIncremental } from '../../db/jobs.ts'
 import { getKv } from '../../db/kv.ts'
 import { insertPlans, type NewPlan, type PlanMade } from '../../db/plans.ts'
 import { type Deed, newestDeed, recordTrigger, type Trigger, type TriggerRow } from '../../db/triggers.ts'
@@ -47,6 +47,8 @@ export async function planIncremental(
       cursorKey: jobType,
     })
     if (!trigger.isNew && !isOurs) {
+      // Else it may end between the look for its answer and the look for what is unfinished: neither would be found.
+      await keepNewestIncremental(tx, repo.repoId, jobType)
       const deed = await newestDeed(tx, trigger.id, { repoId: repo.repoId, jobType })
       // What an earlier trigger had left was only its first half.
       if (deed?.isAnswered && (deed.isOwnPlan || !deed.succeeded)) return { answer: deed }
