@@ -33,10 +33,8 @@ import { makeRows } from './rows.ts'
 
 /**
  * Every key takes effect. For each, either a case: what is seen without it, and what is seen once it is set; or the test
- * that shows it, by file and title. What has neither stands in NOT_YET, and may stand nowhere else.
+ * that shows it, by file and title. There is no third.
  */
-const NOT_YET: string[] = []
-
 const SHOWN_BY: Record<string, [file: string, title: string]> = {
   'scm.executor.app_name': [
     'commands/executor-door.test.ts',
@@ -1071,23 +1069,18 @@ const BY_COMMANDS = [
 ]
 
 const KEYS = everyKey(CONFIG)
-const PLANNED = KEYS.filter((k) => k.planned).map((k) => k.path)
-const LIVE = KEYS.filter((k) => !k.planned).map((k) => k.path)
 
-function everyKey(group: Group, path = '', planned = false): { path: string; planned: boolean }[] {
+function everyKey(group: Group, path = ''): string[] {
   return Object.entries(group.properties).flatMap(([name, child]) => {
     const here = path === '' ? name : `${path}.${name}`
-    const off = planned || group.planned
-    if (isKey(child)) return [{ path: here, planned: off || child.planned }]
-    return isTable(child) ? everyKey(child.entry, `${here}.*`, off) : everyKey(child, here, off)
+    if (isKey(child)) return [here]
+    return isTable(child) ? everyKey(child.entry, `${here}.*`) : everyKey(child, here)
   })
 }
 
 test('every key has one proof, and only keys have one', () => {
-  const proven = [...Object.keys(EFFECTS), ...Object.keys(SHOWN_BY), ...BY_COMMANDS, ...NOT_YET]
-  expect(proven.toSorted()).toEqual(LIVE.toSorted())
-  process.stdout.write(`without effect, as documented: ${PLANNED.join(', ')}\n`)
-  if (NOT_YET.length > 0) process.stdout.write(`effect not shown yet: ${NOT_YET.join(', ')}\n`)
+  const proven = [...Object.keys(EFFECTS), ...Object.keys(SHOWN_BY), ...BY_COMMANDS]
+  expect(proven.toSorted()).toEqual(KEYS.toSorted())
 })
 
 test.each(Object.entries(SHOWN_BY))('%s is shown by %j', (_key, [file, title]) => {

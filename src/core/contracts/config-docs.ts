@@ -12,8 +12,6 @@ interface Section {
   isEntry: boolean
 }
 
-const PLANNED = 'Checked at start; without effect yet.'
-
 /** The file config.toml.example: every key with its default, its range and its reason. */
 export function renderConfigExample(): string {
   const head = [
@@ -26,13 +24,12 @@ export function renderConfigExample(): string {
 
 function exampleSection({ path, group, keys, isEntry }: Section): string {
   const off = isEntry ? '# ' : ''
-  const note = group.planned ? [`# ${PLANNED}`] : []
   const lines = keys.flatMap(([name, key]) => {
     const meta = [rangeOf(key), ...key.env, ...(key.alias ? [`also ${key.alias}`] : [])].join(' · ')
     const presets = name === 'preset' ? presetLines() : []
-    return ['', `# ${aboutOf(key)}`, ...presets, `# ${meta}`, exampleLine(name, key, off)]
+    return ['', `# ${key.description}`, ...presets, `# ${meta}`, exampleLine(name, key, off)]
   })
-  return [`# ${group.title}`, ...note, `${off}[${pathText(path)}]`, ...lines].join('\n')
+  return [`# ${group.title}`, `${off}[${pathText(path)}]`, ...lines].join('\n')
 }
 
 function exampleLine(name: string, key: Key, off: string): string {
@@ -46,11 +43,9 @@ export function renderConfigTable(): string {
   return sections()
     .map(({ path, group, keys }) => {
       const rows = keys.map(([name, key]) => `| ${rowOf(name, key).map(cell).join(' | ')} |`)
-      const note = group.planned ? [PLANNED, ''] : []
       return [
         `#### ${group.title}: \`[${pathText(path)}]\``,
         '',
-        ...note,
         '| Key | Environment | Default | Range | What and why |',
         '| --- | --- | --- | --- | --- |',
         ...rows,
@@ -66,7 +61,7 @@ function rowOf(name: string, key: Key): string[] {
     key.env.map(code).join(', ') || '–',
     key.default === null ? '–' : code(tomlValue(key.default)),
     rangeOf(key),
-    aboutOf(key),
+    key.description,
   ]
 }
 
@@ -88,10 +83,6 @@ function presetTable(): string[] {
   ]
 }
 
-function aboutOf(key: Key): string {
-  return key.planned ? `${key.description} ${PLANNED}` : key.description
-}
-
 function rangeOf(key: Key): string {
   const unit = key.unit ? ` ${key.unit}` : ''
   switch (key.type) {
@@ -109,22 +100,15 @@ function rangeOf(key: Key): string {
   }
 }
 
-function sections(
-  group: Group = CONFIG,
-  path: readonly string[] = [],
-  isEntry = false,
-  planned = false,
-): Section[] {
-  const inherited = group.planned || planned
+function sections(group: Group = CONFIG, path: readonly string[] = [], isEntry = false): Section[] {
   const keys: [string, Key][] = []
   const below: Section[] = []
   for (const [name, child] of Object.entries(group.properties)) {
     if (isKey(child)) keys.push([name, child])
-    else if (isTable(child))
-      below.push(...sections(child.entry, [...path, name, child.example], true, inherited))
-    else below.push(...sections(child, [...path, name], isEntry, inherited))
+    else if (isTable(child)) below.push(...sections(child.entry, [...path, name, child.example], true))
+    else below.push(...sections(child, [...path, name], isEntry))
   }
-  const own = keys.length > 0 ? [{ path, group: { ...group, planned: inherited }, keys, isEntry }] : []
+  const own = keys.length > 0 ? [{ path, group, keys, isEntry }] : []
   return [...own, ...below]
 }
 

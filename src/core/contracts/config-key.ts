@@ -13,8 +13,6 @@ interface Said {
   flag?: string
   /** A second name in TOML for the same key. */
   alias?: string
-  /** Declared and checked, but no code reads it yet. */
-  planned?: true
 }
 
 export interface Key<T> {
@@ -24,7 +22,6 @@ export interface Key<T> {
   readonly env: readonly string[]
   readonly flag: string | null
   readonly alias: string | null
-  readonly planned: boolean
   readonly unit: string | null
   /** Shown, commented out, where there is no default. */
   readonly example: string | number | readonly string[] | null
@@ -51,8 +48,6 @@ export interface Group<P = Properties> {
   readonly type: 'group'
   readonly properties: P
   readonly title: string
-  /** As for a key, for all of them. */
-  readonly planned: boolean
 }
 
 /** Groups under names the operator chooses: `[scm.worker.pools.NAME]`. */
@@ -83,7 +78,6 @@ function key<T>(type: Key<T>['type'], said: Said, value: T, more: Partial<Key<T>
     env: said.env === undefined ? [] : typeof said.env === 'string' ? [said.env] : said.env,
     flag: said.flag ?? null,
     alias: said.alias ?? null,
-    planned: said.planned ?? false,
     unit: null,
     example: null,
     expected: null,
@@ -171,12 +165,8 @@ export function list<const C extends string = string>(
   return key<readonly C[]>('array', said, said.default, { items, example: said.example ?? null })
 }
 
-export function group<const P extends Properties>(
-  title: string,
-  properties: P,
-  more: { planned?: true } = {},
-): Group<P> {
-  return { type: 'group', properties, title, planned: more.planned ?? false }
+export function group<const P extends Properties>(title: string, properties: P): Group<P> {
+  return { type: 'group', properties, title }
 }
 
 export function table<const P extends Properties>(example: string, entry: Group<P>): Table<P> {

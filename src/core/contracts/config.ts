@@ -188,14 +188,6 @@ const backfill = group('Runner: backfill', {
     unit: 'chunks',
     about: 'Most chunks one request may make; 10000 is a year of hours or a million revisions.',
   }),
-  max_concurrent_jobs: int({
-    planned: true,
-    default: 4,
-    min: 1,
-    max: 1000,
-    unit: 'jobs',
-    about: 'Backfill jobs that may run beside each other, so that repairs leave room for fresh work.',
-  }),
 })
 
 const scheduler = group('Scheduler', {
@@ -421,19 +413,6 @@ const worker = group('Worker', {
   }),
   pools: table('gitlab-prod', pool),
 })
-
-const claim = group(
-  'Claim',
-  {
-    enable_tenant_fair_claim: bool({
-      default: false,
-      env: 'SCM_CLAIM_ENABLE_TENANT_FAIR_CLAIM',
-      about:
-        'Accepted and without effect: tenants always take turns when jobs are claimed, priority decides inside each.',
-    }),
-  },
-  { planned: true },
-)
 
 const health = group('Health checks', {
   queue_stall_seconds: int({
@@ -1077,7 +1056,6 @@ export const CONFIG = group('engram-scm', {
     backfill,
     scheduler,
     worker,
-    claim,
     reaper,
     health,
     circuit_breaker: breaker,

@@ -25,21 +25,21 @@ const moment = (field: string) =>
   `case when jsonb_typeof(value->'${field}') = 'number' then (value->>'${field}')::numeric end`
 
 /**
- * Every breaker with what its runs say, its row locked. One host, or one tenant, is all there is, so it has no breaker
+ * Every breaker with what its runs say; with `hold`, its row locked until the transaction ends. One host, or one tenant, is all there is, so it has no breaker
  * beside the global one, unless it is left with one that is not closed; of several, those that are not closed are left out of what the global one is judged by.
  */
-export async function lockBreakers(
+export async function findBreakers(
   tx: Db,
-  ask: { project: string; windowMinutes: number; windowCount: number },
+  ask: { project: string; windowMinutes: number; windowCount: number; hold: boolean },
 ): Promise<BreakerFound[]> {
   const found = await rows<
     Omit<BreakerFound, 'probes'> & { good: number; bad: number; underway: number; why: string | null }
   >(
     tx,
-    'breakers_lock',
+    ask.hold ? 'breakers_held' : 'breakers_seen',
     `with known as materialized (
        select key, value_json as value from logbook.kv
-        where namespace = '${KV_BREAKERS}' and starts_with(key, $1 || ':') order by key for update),
+        where namespace = '${KV_BREAKERS}' and starts_with(key, $1 || ':') order by key ${ask.hold ? 'for update' : ''}),
      scope as materialized (
        select substr(key, length($1) + 2) as scope, value, ${moment('closed_at')} as closed, ${moment('half_open_at')} as half
          from known),

@@ -139,7 +139,6 @@ const ENVIRONMENT: [name: string, text: string, path: string, value: unknown][] 
     'scm.worker.tenant_allowlist',
     ['tenant-vip-001', 'tenant-vip-002'],
   ],
-  ['SCM_CLAIM_ENABLE_TENANT_FAIR_CLAIM', 'on', 'scm.claim.enable_tenant_fair_claim', true],
   [
     'SCM_EXECUTOR_ADMIN_ADDRESSES',
     'http://a/x,http://b/x',
@@ -263,7 +262,6 @@ const TOML: [line: string, path: string, value: unknown][] = [
   ['scm.backfill.chunk_revisions = 10', 'scm.backfill.chunk_revisions', 10],
   ['scm.backfill.max_total_window_seconds = 60', 'scm.backfill.max_total_window_seconds', 60],
   ['scm.backfill.max_chunks_per_request = 6', 'scm.backfill.max_chunks_per_request', 6],
-  ['scm.backfill.max_concurrent_jobs = 1', 'scm.backfill.max_concurrent_jobs', 1],
   ['scm.incremental.loop_interval_seconds = 30', 'scm.incremental.loop_interval_seconds', 30],
   ['scm.incremental.max_iterations = 3', 'scm.incremental.max_iterations', 3],
 ]

@@ -1,4 +1,5 @@
 import type { BreakerListed, BreakerReport, BreakersReport } from '../../contracts/admin.ts'
+import { KV_BREAKERS } from '../../db/breakers.ts'
 import { type Db, databaseNow } from '../../db/connect.ts'
 import { lockKv, putKv, removeKv } from '../../db/kv.ts'
 import { isRegistered } from '../../db/repos.ts'
@@ -8,8 +9,6 @@ import { breakerRow, readBreaker } from '../../domain/breaker-row.ts'
 import { SyncError } from '../../domain/errors.ts'
 import type { Context } from '../context.ts'
 import { type Operator, operate, outcomeOf } from './operate.ts'
-
-const HEALTH = 'scm.sync_health'
 
 /** null: the one of everything. */
 interface BreakerAsked {
@@ -49,12 +48,12 @@ async function changeBreaker(
   made: (tx: Db) => Promise<Parameters<typeof breakerRow>[1] | null>,
 ): Promise<BreakerReport> {
   return operate(ctx, action, as, async (tx) => {
-    const before = await lockKv(tx, HEALTH, key)
+    const before = await lockKv(tx, KV_BREAKERS, key)
     const isThere = before !== null || action === 'breakers open'
     const breaker = isThere ? await made(tx) : null
     const after = breaker && breakerRow(key, breaker)
-    if (after) await putKv(tx, HEALTH, key, after)
-    else if (isThere) await removeKv(tx, HEALTH, key)
+    if (after) await putKv(tx, KV_BREAKERS, key, after)
+    else if (isThere) await removeKv(tx, KV_BREAKERS, key)
     return {
       report: {
         ...outcomeOf(isThere ? 1 : 0, isThere ? 0 : 1),

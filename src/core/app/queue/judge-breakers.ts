@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
-import { type BreakerFound, lockBreakers, writeBreakers } from '../../db/breakers.ts'
+import { type BreakerFound, findBreakers, writeBreakers } from '../../db/breakers.ts'
 import type { Db } from '../../db/connect.ts'
 import { type Breaker, type BreakerPolicy, closedAt, judgeBreaker } from '../../domain/breaker.ts'
 import { breakerRow, readBreaker } from '../../domain/breaker-row.ts'
@@ -13,21 +13,27 @@ interface Judged {
 
 /**
  * Every breaker, judged by what its runs say, by scope. In the scan's transaction and under the rows' locks, so that no
- * edit made meanwhile is lost; a dry run judges and writes nothing.
+ * edit made meanwhile is lost. Who does not write (a dry run, a scheduler that stands by) waits for no lock and says
+ * nothing of what would move.
  */
 export async function judgeBreakers(
   ctx: Context,
   tx: Db,
-  { now, dryRun }: { now: Date; dryRun: boolean },
+  { now, writes }: { now: Date; writes: boolean },
 ): Promise<Map<string, Breaker>> {
   const { circuit_breaker: c } = ctx.config.scm
-  const found = await lockBreakers(tx, {
+  const found = await findBreakers(tx, {
     project: ctx.config.project.project_key,
     windowMinutes: c.window_minutes,
     windowCount: c.window_count,
+    hold: writes,
   })
   const judged = judgeAll(found, policyOf(ctx), now.getTime() / 1000)
+  if (writes) await keep(ctx, tx, judged)
+  return new Map(judged.map(({ found: f, after }) => [f.scope, after]))
+}
 
+async function keep(ctx: Context, tx: Db, judged: Judged[]): Promise<void> {
   for (const { found: f, before, after } of judged) {
     if (before.state !== after.state)
       ctx.log.warn(
@@ -43,8 +49,7 @@ export async function judgeBreakers(
       isNew: value === null,
       value: breakerRow(key, after),
     }))
-  if (!dryRun && changed.length > 0) await writeBreakers(tx, changed)
-  return new Map(judged.map(({ found: f, after }) => [f.scope, after]))
+  if (changed.length > 0) await writeBreakers(tx, changed)
 }
 
 function judgeAll(found: BreakerFound[], policy: BreakerPolicy, now: number): Judged[] {

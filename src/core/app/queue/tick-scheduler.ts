@@ -49,7 +49,7 @@ export async function tickScheduler(ctx: Context, ask: TickAsk): Promise<Schedul
     return await transaction(ctx.db, underLease(ctx, leaseSeconds), async (tx) => {
       const allowed = term === null ? ask.dryRun : await leads(tx, { duty: dutyOf(ctx), term })
       const queue = await queueNow(tx)
-      const breakers = await judgeBreakers(ctx, tx, { now: queue.now, dryRun: ask.dryRun || !allowed })
+      const breakers = await judgeBreakers(ctx, tx, { now: queue.now, writes: allowed && !ask.dryRun })
       const report = empty(queue, breakers, ask)
       return allowed ? scan(ctx, tx, { queue, breakers, report }, ask) : { ...report, leader: false }
     })

@@ -41,11 +41,11 @@ export async function workJob(
       await putAway(ctx, held, 'the cursor was set to another place', repo)
       return { outcome: 'cancelled', synced: 0, error: null }
     }
+    if (held.circuit !== null) await noteDegradation(ctx.db, held, degradationOf(ctx, repo, held.circuit))
   } catch (cause) {
     return notBegun(asSyncError(cause))
   }
 
-  if (held.circuit !== null) await noteDegradation(ctx.db, held, degradationOf(ctx, repo, held.circuit))
   const report = await syncJob(ctx, repo, held, holder, {
     open: (signal) => openSource(ctx, repo, signal, held.circuit),
     ask,

@@ -1,14 +1,16 @@
 import type { Metric } from '../../contracts/metrics.ts'
 import type { BreakerShown } from '../../contracts/status.ts'
 import { atMost, metric, type Samples } from './metric.ts'
+import { breakerShown } from './read-figures.ts'
 
 const STATES = ['closed', 'open', 'half_open'] as const
 const STATE_NUMBERS = { closed: 0, half_open: 2, open: 1 }
 
 /** Breakers: by key, by scope, and by upstream host. */
-export function breakerMetrics(known: BreakerShown[]): Metric[] {
+export function breakerMetrics(known: BreakerShown[], project: string): Metric[] {
   // Without a row the global breaker is closed, and an alert needs a series to be quiet about.
-  const all = known.some((b) => b.key === GLOBAL.key) ? known : [GLOBAL, ...known]
+  const key = `${project}:global`
+  const all = known.some((b) => b.key === key) ? known : [breakerShown({ key, value: null }), ...known]
   const scopes = [...new Set(all.map((b) => b.parsed_key.scope_type))]
   const of = (
     labels: (b: BreakerShown) => Samples[number]['labels'],
@@ -17,7 +19,7 @@ export function breakerMetrics(known: BreakerShown[]): Metric[] {
   const instance = (b: BreakerShown) => ({
     instance_key: (b.parsed_key.scope_type === 'instance' && b.parsed_key.scope_value) || b.key,
   })
-  const key = (b: BreakerShown) => ({ key: b.key })
+  const byKey = (b: BreakerShown) => ({ key: b.key })
   return [
     metric(
       'scm_circuit_breaker_state',
@@ -29,12 +31,12 @@ export function breakerMetrics(known: BreakerShown[]): Metric[] {
     metric(
       'scm_circuit_breaker_failure_count',
       'Failures the breaker has counted.',
-      of(key, (b) => b.state.failure_count),
+      of(byKey, (b) => b.state.failure_count),
     ),
     metric(
       'scm_circuit_breaker_success_count',
       'Good probes since it is half open.',
-      of(key, (b) => b.state.half_open_successes),
+      of(byKey, (b) => b.state.half_open_successes),
     ),
     metric(
       'scm_circuit_breakers_by_scope',
@@ -72,18 +74,4 @@ export function breakerMetrics(known: BreakerShown[]): Metric[] {
       of(instance, (b) => b.state.half_open_successes),
     ),
   ]
-}
-
-const GLOBAL: BreakerShown = {
-  key: 'default:global',
-  state: {
-    state: 'closed',
-    opened_at: null,
-    opened_by_hand: false,
-    half_open_attempts: 0,
-    half_open_successes: 0,
-    failure_count: 0,
-    last_failure_reason: null,
-  },
-  parsed_key: { project_key: 'default', scope: 'global', scope_type: 'global', scope_value: null },
 }

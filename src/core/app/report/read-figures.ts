@@ -104,7 +104,7 @@ function totals(counts: [key: string, n: number][]): Record<string, number> {
   return Object.fromEntries(total)
 }
 
-function breakerShown({ key, value }: { key: string; value: unknown }): BreakerShown {
+export function breakerShown({ key, value }: { key: string; value: unknown }): BreakerShown {
   const breaker = readBreaker(value)
   const [project = '', scope = '', ...rest] = key.split(':')
   return {

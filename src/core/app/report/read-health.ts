@@ -44,7 +44,7 @@ const CHECKS: readonly Check[] = [
     severity: 'critical',
     find: (ctx, ask) => health.stalledJobs(ctx.db, ask.queue_stall_seconds),
     says: (ask) => `due for more than ${ask.queue_stall_seconds} s while no job runs at all`,
-    hint: 'start engram-scm-worker; if one runs, look at its allowlists and at the global breaker',
+    hint: 'start engram-scm-worker; if one runs, look at its allowlists and at engram-scm-sync admin breakers list',
   },
   {
     id: 'unique_keys',
@@ -76,7 +76,7 @@ const CHECKS: readonly Check[] = [
     severity: 'warning',
     find: (ctx) => health.deadJobs(ctx.db),
     says: () => 'jobs whose attempts are used up; nothing tries them again by itself',
-    hint: 'read their errors in status --json, mend the cause, then set them to pending',
+    hint: 'engram-scm-sync admin jobs list shows their errors; mend the cause, then admin jobs reset-dead',
   },
   {
     id: 'retry_storm',
@@ -110,7 +110,7 @@ const CHECKS: readonly Check[] = [
     severity: 'warning',
     find: (ctx) => health.oddBreakers(ctx.db),
     says: () => 'breakers in an unknown state, or open without the time since when',
-    hint: "write the row again, or delete it (closed): logbook.kv, namespace 'scm.sync_health'",
+    hint: 'engram-scm-sync admin breakers list shows them, admin breakers reset KEY forgets one',
   },
   {
     id: 'expired_pauses',
@@ -118,7 +118,7 @@ const CHECKS: readonly Check[] = [
     severity: 'info',
     find: (ctx) => health.expiredPauses(ctx.db),
     says: () => 'pauses whose end has passed; they hold nothing back',
-    hint: "their rows may be deleted: logbook.kv, namespace 'scm.sync_pauses'",
+    hint: 'nothing need be done; engram-scm-sync admin pauses unset removes one',
   },
 ]
 

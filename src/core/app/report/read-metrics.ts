@@ -24,7 +24,7 @@ export async function readMetrics(ctx: Pick<Context, 'db' | 'sources' | 'config'
         'Jobs tried so often in a short time that scm.health calls it a storm.',
         one(stormy.count),
       ),
-      ...breakerMetrics(f.breakers),
+      ...breakerMetrics(f.breakers, ctx.config.project.project_key),
       ...limits(f),
       ...repositories(f, pairs),
     ],

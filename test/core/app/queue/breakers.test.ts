@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { registerRepo } from '../../../../src/core/app/manage/repos.ts'
 import { tickScheduler } from '../../../../src/core/app/queue/tick-scheduler.ts'
-import { lockBreakers, writeBreakers } from '../../../../src/core/db/breakers.ts'
+import { findBreakers, writeBreakers } from '../../../../src/core/db/breakers.ts'
 import type { Claiming } from '../../../../src/core/db/claim.ts'
 import { transaction } from '../../../../src/core/db/connect.ts'
 import type { CircuitState } from '../../../../src/core/domain/breaker.ts'
@@ -135,6 +135,23 @@ describe.each(servers())('breakers on the $name server', ({ url }) => {
     await runs(5, { category: 'rate_limit', status: 'CANCELLED', stats })
     await tick()
     expect((await rowOf())?.last_failure_reason).toMatch(/^rate_limit_rate=50\.00%/)
+  })
+
+  once('who does not write waits for nobody who does: a dry run, a scheduler that stands by', async () => {
+    await tick()
+    const holder = await scene.db.connect()
+    await holder.query(`begin; select 1 from logbook.kv where namespace = 'scm.sync_health' for update`)
+    expect((await tick({}, true)).circuit_state).toBe('closed')
+    await holder.query(
+      `insert into scm.leaders values ('scheduler', 9, 'another', now(), now() + interval '1 hour')
+       on conflict (duty) do update set term = 9, held_by = 'another', lease_until = excluded.lease_until`,
+    )
+    await holder.query(
+      `commit; begin; select 1 from logbook.kv where namespace = 'scm.sync_health' for update`,
+    )
+    expect(await tick()).toMatchObject({ leader: false, circuit_state: 'closed' })
+    await holder.query('rollback')
+    holder.release()
   })
 
   once('a dry run judges and writes nothing', async () => {
@@ -450,7 +467,12 @@ describe.each(servers())('breakers on the $name server', ({ url }) => {
     await set(GLOBAL, { state: 'half_open' })
     const one = () =>
       transaction(scene.db, LIMITS, async (tx) => {
-        const found = await lockBreakers(tx, { project: 'default', windowMinutes: 30, windowCount: 20 })
+        const found = await findBreakers(tx, {
+          project: 'default',
+          windowMinutes: 30,
+          windowCount: 20,
+          hold: true,
+        })
         const breaker = readBreaker(found[0]?.value)
         const value = breakerRow(GLOBAL, { ...breaker, attempts: breaker.attempts + 1 })
         await writeBreakers(tx, [{ key: GLOBAL, isNew: false, value }])
