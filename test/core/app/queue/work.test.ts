@@ -185,6 +185,8 @@ describe.each(servers())('a worker on the $name server', ({ url }) => {
     await until(listening)
     await schedule()
     await until(async () => (await jobs())[0]?.status === 'completed')
+    // The row is written before the worker hears of it.
+    await new Promise((resolve) => setTimeout(resolve, 300))
     stop.abort(new SyncError('cancelled', 'stopped by SIGTERM'))
     expect(await worker).toMatchObject({ status: 'success', jobs_completed: 1 })
   })
