@@ -28,7 +28,7 @@ const PURE = ['node:crypto', 'node:buffer', 'node:util']
 const PACKAGES: Record<string, { in: readonly string[]; types?: readonly string[] }> = {
   '@oclif/core': { in: ['commands', 'shell'] },
   'cli-table3': { in: ['shell'] },
-  'fastest-levenshtein': { in: ['shell', 'runtime'] },
+  'fastest-levenshtein': { in: ['runtime'] },
   ajv: { in: ['runtime'] },
   'smol-toml': { in: ['runtime'] },
   pino: { in: ['runtime'], types: ['app'] },

@@ -1,4 +1,4 @@
-import { Flags } from '@oclif/core'
+import { Args, Flags } from '@oclif/core'
 import type { Operator } from '../core/app/manage/operate.ts'
 import { SyncError } from '../core/domain/errors.ts'
 import { JOB_TYPES } from '../core/domain/repo.ts'
@@ -33,6 +33,11 @@ function bounded(flag: string, text: string): string {
     hint: 'say it shorter',
   })
 }
+
+export const breakerKey = Args.string({
+  ignoreStdin: true,
+  description: 'default:instance:<host>, default:tenant:<id>; else the one of everything, default:global',
+})
 
 export const someRepoFlag = Flags.string({
   summary: 'Of this repository: <kind>:<id, path or URL>',

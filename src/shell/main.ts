@@ -2,8 +2,8 @@ import { existsSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { setFlagsFromString } from 'node:v8'
 import { Config, run } from '@oclif/core'
-import { distance } from 'fastest-levenshtein'
 import { SyncError } from '../core/domain/errors.ts'
+import { nearest } from '../core/runtime/nearest.ts'
 import { reportFailure } from './failure.ts'
 import { outcome } from './outcome.ts'
 import { print } from './output.ts'
@@ -91,12 +91,9 @@ function refuseNoCommand(argv: string[], config: Config): void {
 
 function unknownCommand(typed: string, config: Config): SyncError {
   const ids = [...config.commandIDs, ...config.topics.map((t) => t.name)].map((id) => id.replaceAll(':', ' '))
-  const near = ids
-    .map((id) => ({ id, d: distance(id, typed.replaceAll(':', ' ')) }))
-    .sort((a, b) => a.d - b.d)[0]
-  const isNear = near !== undefined && near.d <= Math.max(2, typed.length / 3)
+  const near = nearest(typed.replaceAll(':', ' '), ids)
   return new SyncError('usage', `${typed} is not a command`, {
-    hint: isNear ? `did you mean: ${config.bin} ${near.id}` : `see ${config.bin} --help`,
+    hint: near === null ? `see ${config.bin} --help` : `did you mean: ${config.bin} ${near}`,
   })
 }
 

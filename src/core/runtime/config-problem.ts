@@ -1,4 +1,3 @@
-import { distance } from 'fastest-levenshtein'
 import { CONFIG } from '../contracts/config.ts'
 import {
   childOf,
@@ -11,6 +10,7 @@ import {
 } from '../contracts/config-key.ts'
 import { checkConfig } from './config-check.ts'
 import { type Layer, valueAt } from './config-layer.ts'
+import { nearest } from './nearest.ts'
 
 /** One thing an operator has to put right. */
 export interface Problem {
@@ -133,19 +133,4 @@ export function kindOf(value: unknown): string {
   if (Array.isArray(value)) return 'a list'
   if (value === null || value instanceof Date) return 'a date'
   return typeof value === 'object' ? 'a table' : `a ${typeof value}`
-}
-
-export function nearest(name: string, known: readonly string[]): string | null {
-  if (name.length > 100) return null
-  const reach = Math.max(2, Math.floor(name.length / 3))
-  let best: string | null = null
-  let least = reach + 1
-  for (const candidate of known) {
-    const steps = distance(name, candidate)
-    if (steps < least) {
-      best = candidate
-      least = steps
-    }
-  }
-  return best
 }

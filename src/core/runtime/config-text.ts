@@ -2,7 +2,8 @@ import { CONFIG } from '../contracts/config.ts'
 import { keysOf, type Placed, pathText } from '../contracts/config-key.ts'
 import { FILE_NAMES, type Lookup } from './config-file.ts'
 import { type Layer, put, type Tree } from './config-layer.ts'
-import { nearest, quoted } from './config-problem.ts'
+import { quoted } from './config-problem.ts'
+import { nearest } from './nearest.ts'
 
 const KEYS = keysOf(CONFIG)
 

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs'
-import { distance } from 'fastest-levenshtein'
 import { cleanText } from '../domain/clean.ts'
 import { SyncError } from '../domain/errors.ts'
 import type { Json } from '../domain/ledger.ts'
 import { SCHEDULER_CODES, type Shard, TRIGGER_TYPES, type Trigger } from '../domain/trigger.ts'
 import { parseInstant } from '../domain/window.ts'
+import { nearest } from './nearest.ts'
 
 /** The flags of a trigger, and the variables that stand in for one that is not given. */
 export const TRIGGER_ENV = {
@@ -73,8 +73,8 @@ function codeOf<const C extends string>({ text, name }: Said, codes: readonly C[
   const wanted = text.toUpperCase()
   const found = codes.find((code) => code === wanted)
   if (found) return found
-  const [nearest] = codes.map((code) => ({ code, d: distance(code, wanted) })).sort((a, b) => a.d - b.d)
-  const guess = nearest && nearest.d <= 2 ? `did you mean ${nearest.code}? ` : ''
+  const near = nearest(wanted, codes)
+  const guess = near === null ? '' : `did you mean ${near}? `
   throw new SyncError('usage', `${name} ${quoted(text)} is not known`, {
     hint: `${guess}it is one of ${codes.join(', ')}`,
   })

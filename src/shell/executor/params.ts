@@ -1,6 +1,6 @@
 import { Parser } from '@oclif/core'
-import { distance } from 'fastest-levenshtein'
 import { SyncError } from '../../core/domain/errors.ts'
+import { nearest } from '../../core/runtime/nearest.ts'
 
 type Flags = NonNullable<NonNullable<Parameters<typeof Parser.parse>[1]>['flags']>
 
@@ -55,9 +55,8 @@ function objectIn(text: string): object {
 function requireKnown(word: string, names: readonly string[]): void {
   const name = /^--([^=]*)/s.exec(word)?.[1]
   if (name === undefined || names.includes(name)) return
-  const [nearest] = names.map((n) => ({ n, d: distance(n, name) })).sort((a, b) => a.d - b.d)
-  const isNear = nearest !== undefined && nearest.d <= Math.max(2, name.length / 3)
+  const near = nearest(name, names)
   throw new SyncError('usage', `executorParams: ${name.slice(0, 80)} is not known`, {
-    hint: isNear ? `did you mean ${nearest.n}?` : `there are: ${names.join(', ')}`,
+    hint: near === null ? `there are: ${names.join(', ')}` : `did you mean ${near}?`,
   })
 }

@@ -1,6 +1,5 @@
-import { Args } from '@oclif/core'
 import { closeBreaker } from '../../../core/app/manage/breakers.ts'
-import { changeFlags, operatorOf } from '../../../shell/admin-flags.ts'
+import { breakerKey, changeFlags, operatorOf } from '../../../shell/admin-flags.ts'
 import { BaseCommand } from '../../../shell/base-command.ts'
 import { breakerText } from '../../../shell/text/admin.ts'
 
@@ -15,12 +14,7 @@ export default class AdminBreakersClose extends BaseCommand {
     '<%= config.bin %> admin breakers close',
     '<%= config.bin %> admin breakers close default:tenant:acme --json',
   ]
-  static override args = {
-    key: Args.string({
-      ignoreStdin: true,
-      description: 'default:instance:<host>, default:tenant:<id>; else the one of everything, default:global',
-    }),
-  }
+  static override args = { key: breakerKey }
   static override flags = changeFlags
 
   async run(): Promise<void> {

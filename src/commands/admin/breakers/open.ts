@@ -1,6 +1,5 @@
-import { Args } from '@oclif/core'
 import { openBreaker } from '../../../core/app/manage/breakers.ts'
-import { changeFlags, operatorOf } from '../../../shell/admin-flags.ts'
+import { breakerKey, changeFlags, operatorOf } from '../../../shell/admin-flags.ts'
 import { BaseCommand } from '../../../shell/base-command.ts'
 import { breakerText } from '../../../shell/text/admin.ts'
 
@@ -15,12 +14,7 @@ export default class AdminBreakersOpen extends BaseCommand {
     '<%= config.bin %> admin breakers open --reason maintenance',
     '<%= config.bin %> admin breakers open default:instance:gitlab.example.com --dry-run',
   ]
-  static override args = {
-    key: Args.string({
-      ignoreStdin: true,
-      description: 'default:instance:<host>, default:tenant:<id>; else the one of everything, default:global',
-    }),
-  }
+  static override args = { key: breakerKey }
   static override flags = changeFlags
 
   async run(): Promise<void> {

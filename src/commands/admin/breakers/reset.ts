@@ -1,6 +1,5 @@
-import { Args } from '@oclif/core'
 import { resetBreaker } from '../../../core/app/manage/breakers.ts'
-import { changeFlags, operatorOf } from '../../../shell/admin-flags.ts'
+import { breakerKey, changeFlags, operatorOf } from '../../../shell/admin-flags.ts'
 import { BaseCommand } from '../../../shell/base-command.ts'
 import { breakerText } from '../../../shell/text/admin.ts'
 
@@ -12,12 +11,7 @@ export default class AdminBreakersReset extends BaseCommand {
     'EXIT STATUS  0 done · 1 part of it was refused, or nothing of it is there · 2 refused or failed',
   ].join('\n')
   static override examples = ['<%= config.bin %> admin breakers reset']
-  static override args = {
-    key: Args.string({
-      ignoreStdin: true,
-      description: 'default:instance:<host>, default:tenant:<id>; else the one of everything, default:global',
-    }),
-  }
+  static override args = { key: breakerKey }
   static override flags = changeFlags
 
   async run(): Promise<void> {
