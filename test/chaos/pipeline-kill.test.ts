@@ -97,11 +97,15 @@ const grow = () => {
   for (const upstream of p.repos) moveOn(upstream, COMMITS)
 }
 
-/** The moment: a worker at work, anybody else whenever. */
+/** The moment: a worker at work, anybody else whenever. Who has ended his job before the moment comes is given more. */
 async function atWork({ bin, program }: Member, random: () => number): Promise<void> {
-  const busy = async () => bin !== 'worker' || (await held(program)).length > 0
-  await Promise.race([until('work', busy).catch(() => {}), pause(2000)])
-  await pause(AT_WORK_MS * random())
+  for (let chances = 5; chances > 0; chances--) {
+    const busy = async () => bin !== 'worker' || (await held(program)).length > 0
+    await Promise.race([until('work', busy).catch(() => {}), pause(2000)])
+    await pause(AT_WORK_MS * random())
+    if (await busy()) return
+    grow()
+  }
 }
 
 interface Member {
