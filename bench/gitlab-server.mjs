@@ -1,7 +1,7 @@
 /**
- * The upstream of the GitLab bench, in a process of its own: the tests' scripted GitLab with one large project behind a
+ * The upstream of the GitLab bench, in a process of its own: the tests' scripted GitLab with two large projects behind a
  * store of its answers, so that what is measured is who asks. Any first segment of the path is taken for a relative root:
- * each is an instance of its own to a client, with the same project. `/round1-20` answers after 20 ms. Forked: tells what
+ * each is an instance of its own to a client, with the same projects. `/round1-20` answers after 20 ms. Forked: tells what
  * was asked since it was asked for that last.
  */
 import { once } from 'node:events'
@@ -11,7 +11,8 @@ import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { build } from 'esbuild'
 
-const [work, commits, mergeRequests, notes] = process.argv.slice(2)
+const [work, ...counts] = process.argv.slice(2)
+const [commits, mergeRequests, notes, listed] = counts.map(Number)
 const scripted = join(work, 'scripted-gitlab.mjs')
 const { outputFiles } = await build({
   entryPoints: [fileURLToPath(new URL('../test/helpers/gitlab/server.ts', import.meta.url))],
@@ -23,7 +24,8 @@ const { outputFiles } = await build({
 writeFileSync(scripted, outputFiles[0].contents)
 const { startGitLab } = await import(pathToFileURL(scripted).href)
 const gitlab = await startGitLab()
-fill(gitlab.project({ id: 1, path: 'bench/project', maxTotal: 1_000_000 }))
+fill(gitlab.project({ id: 1, path: 'bench/project', maxTotal: 1_000_000 }), { commits, mergeRequests, notes })
+fill(gitlab.project({ id: 2, path: 'bench/list' }), { commits: 0, mergeRequests: listed, notes: 0 })
 
 const answers = new Map()
 let asked = []
@@ -56,15 +58,15 @@ process.on('message', () => {
 process.on('disconnect', () => process.exit())
 process.send({ url: `http://127.0.0.1:${server.address().port}` })
 
-function fill(project) {
+function fill(project, { commits, mergeRequests, notes }) {
   const body = 'Explain what changed and why, in the words of whoever did it. '.repeat(4)
   const began = Date.UTC(2020, 0, 1)
-  for (let n = 1; n <= Number(commits); n++)
+  for (let n = 1; n <= commits; n++)
     project.commit({ branch: 'main', message: `Change ${n}\n\n${body}\n`, at: began + n * 600_000 })
-  for (let n = 1; n <= Number(mergeRequests); n++) {
+  for (let n = 1; n <= mergeRequests; n++) {
     const at = began + n * 60_000
     const iid = project.mr({ title: `Merge request ${n}`, description: body, author: `author${n % 97}`, at })
-    for (let i = 0; i < Number(notes); i++)
+    for (let i = 0; i < notes; i++)
       project.note(iid, { body, author: `author${i}`, system: i % 4 === 3, at: at + i })
     if (n % 10 >= 3) project.mergeMr(iid, { at: at + 30_000 }) // of the others approvals are asked for, too
   }

@@ -38,6 +38,7 @@ export async function exchange<S extends Shape>(
   signal.addEventListener('abort', stop, { once: true })
   const timer = setTimeout(stop, timeoutMs)
   let said: Said | null = null
+  let isRead = false
   try {
     signal.throwIfAborted()
     const response = await send(request, usage, end.signal)
@@ -50,6 +51,7 @@ export async function exchange<S extends Shape>(
       return { result: tooLarge(maxBytes), said }
 
     const { chunks, whole } = await readBody(response, status === 200 ? maxBytes : MAX_WORDS)
+    isRead = whole
     if (status === 200 && !whole) return { result: tooLarge(maxBytes), said }
 
     const body = Buffer.concat(chunks)
@@ -62,7 +64,7 @@ export async function exchange<S extends Shape>(
   } finally {
     clearTimeout(timer)
     signal.removeEventListener('abort', stop)
-    end.abort() // a body that nobody will read would keep its socket
+    if (!isRead) stop() // a body that nobody will read would keep its socket
   }
 }
 

@@ -27,6 +27,12 @@ export interface Updates {
   landing(): Landing | null
 }
 
+/** A page that was asked for, and of what was updated from when on. */
+interface Asked {
+  from: number | null
+  sheet: Promise<Sheet<MergeRequest>>
+}
+
 /** Half of the pages of 20 million merge requests: the largest project known, GitLab itself, has 0.2 million. */
 const MOST_PAGES = 100_000
 
@@ -85,49 +91,79 @@ export function updatesOf(
     return false
   }
 
-  async function* rows(): AsyncGenerator<Listed> {
-    let from = since
-    let size = PER_PAGE
-    for (let pages = 1; ; pages++) {
+  let size = PER_PAGE
+  let pages = 0
+
+  /** Page 1 of what was updated from then on, of as many rows as an answer may hold. */
+  async function first(from: number | null): Promise<Sheet<MergeRequest>> {
+    for (;;) {
+      pages += 1
       if (pages > MOST_PAGES) throw new SyncError('upstream', 'the list of merge requests has no end')
-      let sheet: Sheet<MergeRequest>
       try {
-        sheet = await page(from, 1, size)
+        return await page(from, 1, size)
       } catch (error) {
         const smaller = isTooLarge(error) ? smallerThan(size) : null
         if (smaller === null) throw error
         size = smaller
-        continue
       }
-      firstTotal ??= sheet.total
-
-      const news = sheet.items.filter(isNew)
-      for (const mr of news) yield { mr, resumeAt: resumeAt(mr.updatedAt) }
-      if (!goesOn(sheet, 1, size, news.length > 0)) return
-
-      let last = sheet.items.at(-1)?.updatedAt ?? null
-      if (last === null || last === from) {
-        last = null
-        const behind = allOf({
-          name: 'the list of merge requests',
-          sheet: (n, perPage) => page(from, n, perPage),
-          key: (mr) => `${mr.iid} ${mr.digest}`,
-          size,
-          first: sheet,
-          isEnough: (items) => {
-            const end = items.at(-1)?.updatedAt ?? null
-            if (end !== null && (from === null || end > from)) last = end
-            return last !== null
-          },
-        })
-        for await (const items of behind)
-          for (const mr of items.filter(isNew)) yield { mr, resumeAt: resumeAt(from ?? mr.updatedAt) }
-      }
-      if (last === null || isLater(last)) return
-      from = last
-      size = largerThan(size)
-      for (const [iid, { updatedAt }] of listed) if (updatedAt < from) listed.delete(iid)
     }
+  }
+
+  const askFrom = (from: number | null): Asked | null => {
+    if (from !== null && isLater(from)) return null
+    size = largerThan(size)
+    const sheet = first(from)
+    sheet.catch(() => {}) // thrown when its turn comes, or not at all when the consumer has left
+    return { from, sheet }
+  }
+
+  async function* rows(): AsyncGenerator<Listed> {
+    let asked = askFrom(since)
+    try {
+      while (asked !== null) {
+        const { from } = asked
+        const sheet = await asked.sheet
+        firstTotal ??= sheet.total
+        for (const [iid, { updatedAt }] of listed) if (from !== null && updatedAt < from) listed.delete(iid)
+
+        const news = sheet.items.filter(isNew)
+        const isLast = !goesOn(sheet, 1, size, news.length > 0)
+        const last = sheet.items.at(-1)?.updatedAt ?? null
+        const isFull = last === null || last === from
+        // The next page is on its way while this one is worked on.
+        asked = isLast || isFull ? null : askFrom(last)
+        for (const mr of news) yield { mr, resumeAt: resumeAt(mr.updatedAt) }
+        if (isFull && !isLast) {
+          const beyond = yield* rowsBehind(from, sheet)
+          if (beyond !== null) asked = askFrom(beyond)
+        }
+      }
+    } finally {
+      await asked?.sheet.catch(() => {})
+    }
+  }
+
+  /** The pages behind one that is all of one instant; answers the instant that follows, null when there is none. */
+  async function* rowsBehind(
+    from: number | null,
+    first: Sheet<MergeRequest>,
+  ): AsyncGenerator<Listed, number | null> {
+    let beyond: number | null = null
+    const behind = allOf({
+      name: 'the list of merge requests',
+      sheet: (n, perPage) => page(from, n, perPage),
+      key: (mr) => `${mr.iid} ${mr.digest}`,
+      size,
+      first,
+      isEnough: (items) => {
+        const end = items.at(-1)?.updatedAt ?? null
+        if (end !== null && (from === null || end > from)) beyond = end
+        return beyond !== null
+      },
+    })
+    for await (const items of behind)
+      for (const mr of items.filter(isNew)) yield { mr, resumeAt: resumeAt(from ?? mr.updatedAt) }
+    return beyond
   }
 
   return {
