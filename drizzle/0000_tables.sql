@@ -476,9 +476,9 @@ CREATE INDEX "idx_sched_src" ON "ing_schedule_instance" USING btree ("scheduler_
 CREATE UNIQUE INDEX "uk_sched_log" ON "ing_schedule_instance" USING btree ("scheduler_code","scheduler_job_id","scheduler_log_id","provenance_code","cursor_key") WHERE scheduler_log_id is not null;--> statement-breakpoint
 CREATE INDEX "task_by_plan" ON "ing_task" USING btree ("plan_id","slice_id");--> statement-breakpoint
 CREATE INDEX "task_by_repo" ON "ing_task" USING btree ("repo_id","job_type","id");--> statement-breakpoint
-CREATE INDEX "task_ready_by_lane" ON "ing_task" USING btree ("tenant_id","instance_key","job_type","priority","scheduled_at","id") WHERE status in ('pending', 'failed') and parked_until is null;--> statement-breakpoint
-CREATE INDEX "task_parked" ON "ing_task" USING btree ("parked_until") WHERE status in ('pending', 'failed') and parked_until is not null;--> statement-breakpoint
-CREATE INDEX "task_parked_by_pair" ON "ing_task" USING btree ("repo_id","job_type","priority","id") WHERE status in ('pending', 'failed') and parked_until is not null;--> statement-breakpoint
+CREATE INDEX "task_ready_by_lane" ON "ing_task" USING btree ("tenant_id","instance_key","job_type","priority","scheduled_at","id") WHERE (status in ('pending', 'failed')) is true and parked_until is null;--> statement-breakpoint
+CREATE INDEX "task_parked" ON "ing_task" USING btree ("parked_until") WHERE (status in ('pending', 'failed')) is true and parked_until is not null;--> statement-breakpoint
+CREATE INDEX "task_parked_by_pair" ON "ing_task" USING btree ("repo_id","job_type","priority","id") WHERE (status in ('pending', 'failed')) is true and parked_until is not null;--> statement-breakpoint
 CREATE INDEX "task_live_lease" ON "ing_task" USING btree ("lease_until") WHERE status = 'running';--> statement-breakpoint
 CREATE INDEX "task_by_status_age" ON "ing_task" USING btree ("status","updated_at") WHERE status <> 'running';--> statement-breakpoint
 CREATE INDEX "git_commits_by_time" ON "scm"."git_commits" USING btree ("repo_id","ts");--> statement-breakpoint

@@ -288,11 +288,11 @@ BEGIN
   update ing_task set parked_until = greatest(now(), scheduled_at), updated_at = clock_timestamp()
    where id in (select (
        select t.id from ing_task t
-        where t.repo_id = gone.repo_id and t.job_type = gone.job_type and t.status in ('pending', 'failed')
+        where t.repo_id = gone.repo_id and t.job_type = gone.job_type and (t.status in ('pending', 'failed')) is true
           and t.parked_until > greatest(now(), t.scheduled_at) and t.parked_until < 'infinity'
         order by t.priority, t.id limit 1) from gone)
      -- Said again: by the time the row is ours, it may have become something else.
-     and status in ('pending', 'failed') and parked_until > greatest(now(), scheduled_at) and parked_until < 'infinity';
+     and (status in ('pending', 'failed')) is true and parked_until > greatest(now(), scheduled_at) and parked_until < 'infinity';
   return null;
 END $$;
 --> statement-breakpoint
@@ -305,7 +305,7 @@ BEGIN
   if OLD.key ~ '^[0-9]{1,18}:' then
     update ing_task set parked_until = greatest(now(), scheduled_at), updated_at = clock_timestamp()
      where repo_id = split_part(OLD.key, ':', 1)::bigint and job_type = split_part(OLD.key, ':', 2)
-       and status in ('pending', 'failed') and parked_until > greatest(now(), scheduled_at) and parked_until < 'infinity';
+       and (status in ('pending', 'failed')) is true and parked_until > greatest(now(), scheduled_at) and parked_until < 'infinity';
   end if;
   return null;
 END $$;
@@ -319,7 +319,7 @@ CREATE INDEX breaker_not_closed ON logbook.kv (key)
 --> statement-breakpoint
 -- What an open breaker lets through is looked for where there may be a million others.
 CREATE INDEX task_ready_repairs ON ing_task (tenant_id, instance_key, job_type, priority, scheduled_at, id)
- WHERE mode = 'backfill' AND status IN ('pending', 'failed') AND parked_until IS NULL;
+ WHERE mode = 'backfill' AND (status IN ('pending', 'failed')) IS TRUE AND parked_until IS NULL;
 --> statement-breakpoint
 -- As scm.claim_jobs has it, which asks for thousands at a time and so spells it out: not due, its attempts used up, its pair locked or paused.
 CREATE FUNCTION scm.is_blocked(t ing_task) RETURNS boolean LANGUAGE sql STABLE AS $$
@@ -381,13 +381,13 @@ BEGIN
         from lane cross join unnest(job_types) as k(job_type) cross join lateral (
           (select x.id, x.attempts, x.priority, x.scheduled_at, x.job_type from ing_task x
             where lane.state <> 'open' and x.tenant_id = lane.tenant_id and x.instance_key = lane.instance_key
-              and x.job_type = k.job_type and x.status in ('pending', 'failed') and x.parked_until is null
+              and x.job_type = k.job_type and (x.status in ('pending', 'failed')) is true and x.parked_until is null
             order by x.priority, x.scheduled_at, x.id limit (select n from share))
           union all
           (select x.id, x.attempts, x.priority, x.scheduled_at, x.job_type from ing_task x
             where lane.state = 'open' and x.mode = 'backfill' and x.tenant_id = lane.tenant_id
               and x.instance_key = lane.instance_key and x.job_type = k.job_type
-              and x.status in ('pending', 'failed') and x.parked_until is null
+              and (x.status in ('pending', 'failed')) is true and x.parked_until is null
             order by x.priority, x.scheduled_at, x.id limit (select n from share))) t),
     -- Who is blocked is asked of the foremost alone: of all of 300 tenants it took a second, with the queue held.
     front as materialized (
@@ -455,10 +455,10 @@ BEGIN
     from (select substr(key, length(project) + 2) as scope from logbook.kv
            where namespace = 'scm.sync_health' and value_json->>'state' in ('open', 'half_open') and starts_with(key, project || ':')) gate;
   -- In the order of the one index that is meant: another would be read whole.
-  if (select id from ing_task where status in ('pending', 'failed') and parked_until <= now() order by parked_until limit 1) is not null then
+  if (select id from ing_task where (status in ('pending', 'failed')) is true and parked_until <= now() order by parked_until limit 1) is not null then
     update ing_task set parked_until = null, updated_at = clock_timestamp()
      where id = any(array(
-       select id from ing_task where status in ('pending', 'failed') and parked_until <= now()
+       select id from ing_task where (status in ('pending', 'failed')) is true and parked_until <= now()
         order by parked_until limit 200 for update skip locked));
   end if;
 
@@ -493,7 +493,7 @@ BEGIN
                          where p.namespace = 'scm.sync_pauses' and p.key = t.repo_id || ':' || t.job_type) is not null as is_blocked
              from ing_task t
             where t.tenant_id = l.tenant_id and t.instance_key = l.instance_key and t.job_type = k.job_type
-              and t.status in ('pending', 'failed') and t.parked_until is null
+              and (t.status in ('pending', 'failed')) is true and t.parked_until is null
             order by t.priority, t.scheduled_at, t.id
             limit greatest(at_once, least(ceil(l.room::numeric / l.lanes), l.instance_room, l.tenant_room))
               for update skip locked) c
@@ -558,6 +558,6 @@ BEGIN
     delete from scm.lanes l
      where l.ctid >= '(0,0)'
        and (select t.id from ing_task t where t.tenant_id = l.tenant_id and t.instance_key = l.instance_key
-               and t.status in ('pending', 'failed') and t.parked_until is null limit 1) is null;
+               and (t.status in ('pending', 'failed')) is true and t.parked_until is null limit 1) is null;
   end if;
 END $$;

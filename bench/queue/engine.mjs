@@ -12,6 +12,7 @@ const MODULES = [
   'app/queue/tick-scheduler',
   'app/queue/work',
   'app/worker-name',
+  'domain/mark',
   'domain/trigger',
   'db/claim',
   'db/complete',

@@ -35,7 +35,7 @@ export async function seedRepos(dsn, count) {
 
 /** What the scheduler would make for each of them. */
 export function plansFor(engine, repos) {
-  const cursor = { watermark: FROM, refetchSince: null, edit: null }
+  const cursor = { watermark: engine.timeMark(new Date(FROM)), refetchSince: null, edit: null }
   const wanted = { status: 'pending', triggerType: 'SCHEDULE', priority: 100, why: {} }
   const now = new Date()
   return repos.map((repo) => engine.incrementalPlan(repo, 'commits', cursor, now, wanted))

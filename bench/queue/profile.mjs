@@ -1,4 +1,4 @@
-/** Where one batch of ours spends its time: every statement of claim and completion, node by node, as auto_explain saw it. */
+/** Where one batch of ours spends its time: every statement of enqueueing, claim and completion, node by node, as auto_explain saw it. */
 import mine from './contenders/ours.mjs'
 import { buffersOf, explained } from './explain.mjs'
 import * as ours from './ours.mjs'
@@ -12,32 +12,37 @@ const HEAD = ['', 'loops', 'us/job', 'buffers/job', 'WAL bytes/job']
 export async function profile({ engine, server, print }) {
   const dsn = await server.database()
   await mine.install(dsn, engine)
-  await mine.fill(dsn, BATCH * (2 * ROUNDS + 2), { engine })
+  const plans = ours.plansFor(engine, await ours.seedRepos(dsn, BATCH * (2 * ROUNDS + 1)))
+  const next = () => plans.splice(0, BATCH)
   // One connection, so that what is switched on for it holds for all of it.
   const ctx = ours.contextOn(engine, dsn)
   ctx.db.options.max = 1
-  await ctx.db.query('vacuum analyze')
 
-  const phases = { claim: { ms: [], plans: [] }, complete: { ms: [], plans: [] } }
+  const phases = {}
+  for (const phase of ['enqueue', 'claim', 'complete']) phases[phase] = { ms: [], plans: [] }
   for (let n = 0; n <= ROUNDS; n++) {
-    const at = performance.now()
+    const at = [performance.now()]
+    await ours.insert(engine, ctx, next())
+    at.push(performance.now())
     const held = await ours.claim(engine, ctx.db, BATCH)
-    const between = performance.now()
+    at.push(performance.now())
     await ours.complete(engine, ctx.db, held)
-    if (n === 0) continue // plans are made, pages are read
-    phases.claim.ms.push(between - at)
-    phases.complete.ms.push(performance.now() - between)
+    at.push(performance.now())
+    if (n === 0) await ctx.db.query('vacuum analyze')
+    else for (const [i, { ms }] of Object.values(phases).entries()) ms.push(at[i + 1] - at[i])
   }
   const client = await ctx.db.connect()
   const same = { query: (asked) => client.query(asked), connect: async () => same, release() {} }
   for (let n = 0; n < ROUNDS; n++) {
     let held = []
-    phases.claim.plans.push(
-      ...(await explained(client, async () => {
+    const work = {
+      enqueue: () => ours.insert(engine, { db: same }, next()),
+      claim: async () => {
         held = await ours.claim(engine, same, BATCH)
-      })),
-    )
-    phases.complete.plans.push(...(await explained(client, () => ours.complete(engine, same, held))))
+      },
+      complete: () => ours.complete(engine, same, held),
+    }
+    for (const [phase, of] of Object.entries(phases)) of.plans.push(...(await explained(client, work[phase])))
   }
   client.release()
   await ctx.db.end()

@@ -91,6 +91,7 @@ export default {
         stop.abort()
         await ended
         await ctx.db.end()
+        await ours.verify(dsn, jobs)
       },
     }
   },

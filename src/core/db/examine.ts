@@ -162,7 +162,7 @@ export async function signsOfLife(db: Db): Promise<Life> {
             (select count(*) from pg_stat_activity where datname = current_database() and query = 'listen scm_jobs')::int as listening,
             (select extract(epoch from now() - max(last_heartbeat))::float8 from ing_task_run) as "heartbeatAge",
             (select count(*) from ing_task where status = 'running')::int as running,
-            (select count(*) from ing_task where status in ('pending', 'failed') and parked_until is null and scheduled_at <= now())::int as due`,
+            (select count(*) from ing_task where (status in ('pending', 'failed')) is true and parked_until is null and scheduled_at <= now())::int as due`,
   )
   return found as Life
 }

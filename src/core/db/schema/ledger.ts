@@ -164,15 +164,17 @@ export const tasks = pgTable(
     unique('uk_task_active').on(t.activeKey),
     index('task_by_plan').on(t.planId, t.sliceId),
     index('task_by_repo').on(t.repoId, t.jobType, t.id),
+    // `is true` keeps task_by_status_age from being fit for the same questions: where the table was analyzed while it was
+    // small, that looked cheaper (measured: 100 jobs done, then 10,000 pending: 624 buffers a claim against 20).
     index('task_ready_by_lane')
       .on(t.tenantId, t.instanceKey, t.jobType, t.priority, t.scheduledAt, t.id)
-      .where(sql`status in ('pending', 'failed') and parked_until is null`),
+      .where(sql`(status in ('pending', 'failed')) is true and parked_until is null`),
     index('task_parked')
       .on(t.parkedUntil)
-      .where(sql`status in ('pending', 'failed') and parked_until is not null`),
+      .where(sql`(status in ('pending', 'failed')) is true and parked_until is not null`),
     index('task_parked_by_pair')
       .on(t.repoId, t.jobType, t.priority, t.id)
-      .where(sql`status in ('pending', 'failed') and parked_until is not null`),
+      .where(sql`(status in ('pending', 'failed')) is true and parked_until is not null`),
     // Live leases are counted from now() on, so dead rows lie behind the scan (queue figures: 152 buffers against 149,667).
     index('task_live_lease').on(t.leaseUntil).where(sql`status = 'running'`),
     // Without the running ones: an index on all states lured the planner away from the one above.
