@@ -18,7 +18,7 @@ const DOORS: Record<string, readonly string[]> = {
 /** Doors that stand open for now. */
 const LEFT_OPEN: readonly [path: string, target: string][] = [
   // Its rows are shaped by the statement as the report shows them; only types pass.
-  ['src/core/db/status.ts', 'src/core/contracts/status.ts'],
+  ['src/core/db/report/status.ts', 'src/core/contracts/status.ts'],
 ]
 
 /** What of Node is arithmetic. */

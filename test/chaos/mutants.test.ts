@@ -1,9 +1,9 @@
 /** A harness that never failed proves nothing: each of these wrong ways to store a page has to be found by it. */
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import type * as pages from '../../src/core/app/sync/store-page.ts'
-import type * as complete from '../../src/core/db/complete.ts'
-import type * as jobs from '../../src/core/db/jobs.ts'
-import type * as batches from '../../src/core/db/pages.ts'
+import type * as complete from '../../src/core/db/queue/complete.ts'
+import type * as jobs from '../../src/core/db/queue/jobs.ts'
+import type * as batches from '../../src/core/db/queue/pages.ts'
 import { crash, INCREMENTAL, pointsOf, writesOf } from './crash.ts'
 import { say } from './size.ts'
 import { makeWorld, type World } from './world.ts'
@@ -24,7 +24,7 @@ vi.mock('../../src/core/app/sync/store-page.ts', async (original) => {
       (planted.storePage ?? real.storePage)(...args),
   }
 })
-vi.mock('../../src/core/db/jobs.ts', async (original) => {
+vi.mock('../../src/core/db/queue/jobs.ts', async (original) => {
   const real = await original<typeof jobs>()
   return {
     ...real,
@@ -32,7 +32,7 @@ vi.mock('../../src/core/db/jobs.ts', async (original) => {
       (planted.renewLeases ?? real.renewLeases)(...args),
   }
 })
-vi.mock('../../src/core/db/complete.ts', async (original) => {
+vi.mock('../../src/core/db/queue/complete.ts', async (original) => {
   const real = await original<typeof complete>()
   return {
     ...real,
@@ -42,7 +42,7 @@ vi.mock('../../src/core/db/complete.ts', async (original) => {
     },
   }
 })
-vi.mock('../../src/core/db/pages.ts', async (original) => {
+vi.mock('../../src/core/db/queue/pages.ts', async (original) => {
   const real = await original<typeof batches>()
   return {
     ...real,
@@ -53,11 +53,11 @@ vi.mock('../../src/core/db/pages.ts', async (original) => {
 
 const { transaction } = await import('../../src/core/db/connect.ts')
 const { storeFacts } = await import('../../src/core/app/sync/ready-page.ts')
-const { markUnreachable } = await import('../../src/core/db/commits.ts')
-const { closeBatch, openBatch } = await import('../../src/core/db/pages.ts')
-const { moveHeads } = await import('../../src/core/db/refs.ts')
-const { completeJobs } = await import('../../src/core/db/complete.ts')
-const { renewLeases } = await import('../../src/core/db/jobs.ts')
+const { markUnreachable } = await import('../../src/core/db/facts/commits.ts')
+const { closeBatch, openBatch } = await import('../../src/core/db/queue/pages.ts')
+const { moveHeads } = await import('../../src/core/db/facts/refs.ts')
+const { completeJobs } = await import('../../src/core/db/queue/complete.ts')
+const { renewLeases } = await import('../../src/core/db/queue/jobs.ts')
 const { landCursor } = await import('../../src/core/app/sync/land-cursor.ts')
 const { statsOf, tallied } = await import('../../src/core/domain/tally.ts')
 const { rows } = await import('../../src/core/db/connect.ts')

@@ -1,9 +1,9 @@
 /** A harness that never failed proves nothing: each of these wrong queues has to be found by it. */
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
-import type * as jobs from '../../src/core/db/jobs.ts'
-import type * as leaders from '../../src/core/db/leaders.ts'
-import type * as batches from '../../src/core/db/pages.ts'
-import type * as reaping from '../../src/core/db/reap.ts'
+import type * as jobs from '../../src/core/db/queue/jobs.ts'
+import type * as leaders from '../../src/core/db/queue/leaders.ts'
+import type * as batches from '../../src/core/db/queue/pages.ts'
+import type * as reaping from '../../src/core/db/queue/reap.ts'
 import { makePipelines } from './pipeline.ts'
 import { cutWalk, pointsOfWalk } from './pipeline-cut.ts'
 import { SUSPECTS } from './pipeline-suspects.ts'
@@ -29,12 +29,16 @@ const wrapped = vi.hoisted(() => <M extends object>(real: M, of: keyof typeof pl
   )
   return Object.fromEntries(each) as M
 })
-vi.mock('../../src/core/db/jobs.ts', async (original) => wrapped(await original<typeof jobs>(), 'jobs'))
-vi.mock('../../src/core/db/leaders.ts', async (original) =>
+vi.mock('../../src/core/db/queue/jobs.ts', async (original) => wrapped(await original<typeof jobs>(), 'jobs'))
+vi.mock('../../src/core/db/queue/leaders.ts', async (original) =>
   wrapped(await original<typeof leaders>(), 'leaders'),
 )
-vi.mock('../../src/core/db/pages.ts', async (original) => wrapped(await original<typeof batches>(), 'pages'))
-vi.mock('../../src/core/db/reap.ts', async (original) => wrapped(await original<typeof reaping>(), 'reap'))
+vi.mock('../../src/core/db/queue/pages.ts', async (original) =>
+  wrapped(await original<typeof batches>(), 'pages'),
+)
+vi.mock('../../src/core/db/queue/reap.ts', async (original) =>
+  wrapped(await original<typeof reaping>(), 'reap'),
+)
 
 /** As long as somebody says it leads, it does. */
 const everybodyLeads: Wrap = (name, real) => (name === 'leads' ? async () => true : real)

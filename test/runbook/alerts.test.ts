@@ -6,7 +6,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { registerRepo } from '../../src/core/app/manage/repos.ts'
 import { readMetrics } from '../../src/core/app/report/read-metrics.ts'
 import { exposition } from '../../src/shell/text/metrics.ts'
-import { seedJobs } from '../core/db/queue-fixture.ts'
+import { seedJobs } from '../core/db/queue/fixture.ts'
 import { contextOn } from '../helpers/context.ts'
 import { embeddedUrl, freshDatabase, type TestDatabase } from '../helpers/database.ts'
 

@@ -1,4 +1,4 @@
-import { findRepo as lookUp } from '../db/repos.ts'
+import { findRepo as lookUp } from '../db/facts/repos.ts'
 import { SyncError } from '../domain/errors.ts'
 import { maskUserinfo, parseRepoRef, type Repo, type SourceKind, spell } from '../domain/repo.ts'
 import type { Source } from '../sources/source.ts'

@@ -9,7 +9,7 @@ import { statusText } from '../../../src/shell/text/status.ts'
 import { contextOn } from '../../helpers/context.ts'
 import { freshDatabase, isFirst, servers, type TestDatabase } from '../../helpers/database.ts'
 import { makeRows } from '../../runbook/rows.ts'
-import { claim, expire, seedJobs } from '../db/queue-fixture.ts'
+import { claim, expire, seedJobs } from '../db/queue/fixture.ts'
 
 /** As a scraper reads it; throws at whatever the format does not allow. */
 interface Series {

@@ -1,6 +1,7 @@
 import type pg from 'pg'
 import { databaseNow, type Limits } from '../../db/connect.ts'
-import { missingFromDictionary } from '../../db/dictionary.ts'
+import { schemaState, tooNew } from '../../db/migrate.ts'
+import { missingFromDictionary } from '../../db/report/dictionary.ts'
 import {
   collationFacts,
   connectionFacts,
@@ -8,8 +9,7 @@ import {
   missingPrivileges,
   rehearseWriting,
   serverFacts,
-} from '../../db/examine.ts'
-import { schemaState, tooNew } from '../../db/migrate.ts'
+} from '../../db/report/examine.ts'
 import type { Examined } from './examined.ts'
 import { type Finding, failed, failedWith, ok, warning } from './finding.ts'
 

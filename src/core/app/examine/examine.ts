@@ -1,5 +1,5 @@
 import type { DoctorCheck, DoctorReport } from '../../contracts/doctor.ts'
-import { registered } from '../../db/examine.ts'
+import { registered } from '../../db/report/examine.ts'
 import { configuration, lease } from './config.ts'
 import {
   collations,

@@ -1,6 +1,6 @@
 import type pg from 'pg'
 import type { Config } from '../../contracts/config.ts'
-import type { Registered } from '../../db/examine.ts'
+import type { Registered } from '../../db/report/examine.ts'
 import type { SourceKind } from '../../domain/repo.ts'
 
 export type { Registered }

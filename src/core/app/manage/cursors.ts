@@ -7,9 +7,9 @@ import type {
   ReplayReport,
 } from '../../contracts/cursors.ts'
 import { databaseNow } from '../../db/connect.ts'
-import * as history from '../../db/cursor-history.ts'
-import { lockCursor } from '../../db/cursors.ts'
-import { getKv, putKv, removeKv } from '../../db/kv.ts'
+import * as history from '../../db/ledger/cursor-history.ts'
+import { lockCursor } from '../../db/ledger/cursors.ts'
+import { getKv, putKv, removeKv } from '../../db/ledger/kv.ts'
 import { type AuditedCursor, cursorKvKey, kvMark, kvValueOf } from '../../domain/cursor.ts'
 import { SyncError } from '../../domain/errors.ts'
 import { type Mark, markTypeOf, parseMark } from '../../domain/mark.ts'

@@ -6,7 +6,7 @@ import type {
   ResetDeadReport,
   ResetStuckReport,
 } from '../../contracts/admin.ts'
-import * as jobs from '../../db/jobs-by-hand.ts'
+import * as jobs from '../../db/manage/jobs.ts'
 import { SyncError } from '../../domain/errors.ts'
 import { maskUserinfo } from '../../domain/repo.ts'
 import type { Context } from '../context.ts'

@@ -1,5 +1,5 @@
 import type { ExpiredLocksReport, LockListed, LocksReport, ReleaseReport } from '../../contracts/admin.ts'
-import * as locks from '../../db/locks-by-hand.ts'
+import * as locks from '../../db/manage/locks.ts'
 import { SyncError } from '../../domain/errors.ts'
 import { maskUserinfo } from '../../domain/repo.ts'
 import type { Context } from '../context.ts'

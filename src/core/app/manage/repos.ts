@@ -1,5 +1,5 @@
 import type { RepoReport, ReposReport } from '../../contracts/repos.ts'
-import { addRepo, disableRepo, listRepos } from '../../db/repos.ts'
+import { addRepo, disableRepo, listRepos } from '../../db/facts/repos.ts'
 import { parseRepoRef, type Repo, spell } from '../../domain/repo.ts'
 import type { Context } from '../context.ts'
 import { findRepo, sourceFor } from '../find-repo.ts'

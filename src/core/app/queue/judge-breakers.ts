@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
-import { type BreakerFound, findBreakers, writeBreakers } from '../../db/breakers.ts'
 import type { Db } from '../../db/connect.ts'
+import { type BreakerFound, findBreakers, writeBreakers } from '../../db/queue/breakers.ts'
 import { type Breaker, type BreakerPolicy, closedAt, judgeBreaker } from '../../domain/breaker.ts'
 import { breakerRow, readBreaker } from '../../domain/breaker-row.ts'
 import type { Context } from '../context.ts'

@@ -1,8 +1,8 @@
 import type { ReaperReport } from '../../contracts/reaper.ts'
 import { type Db, transaction } from '../../db/connect.ts'
-import { rollUpPlans } from '../../db/plans.ts'
-import { type Pruned, prunePlans, pruneTriggers } from '../../db/prune.ts'
-import { countReapable, freeReservations, reapJobs, reapLocks, reapRuns } from '../../db/reap.ts'
+import { rollUpPlans } from '../../db/ledger/plans.ts'
+import { type Pruned, prunePlans, pruneTriggers } from '../../db/queue/prune.ts'
+import { countReapable, freeReservations, reapJobs, reapLocks, reapRuns } from '../../db/queue/reap.ts'
 import { SyncError } from '../../domain/errors.ts'
 import { type Context, underLease } from '../context.ts'
 

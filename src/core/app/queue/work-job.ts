@@ -1,6 +1,6 @@
-import type { ClaimedJob } from '../../db/claim.ts'
 import { transaction } from '../../db/connect.ts'
-import { cancelJob, failJob, type HeldJob, noteDegradation } from '../../db/jobs.ts'
+import type { ClaimedJob } from '../../db/queue/claim.ts'
+import { cancelJob, failJob, type HeldJob, noteDegradation } from '../../db/queue/jobs.ts'
 import { kvMark } from '../../domain/cursor.ts'
 import { SyncError } from '../../domain/errors.ts'
 import type { Json } from '../../domain/ledger.ts'

@@ -1,6 +1,6 @@
 import type { BreakerShown, BucketShown, PauseShown, StatusReport } from '../../contracts/status.ts'
-import * as figures from '../../db/figures.ts'
-import * as status from '../../db/status.ts'
+import * as figures from '../../db/report/figures.ts'
+import * as status from '../../db/report/status.ts'
 import { readBreaker } from '../../domain/breaker-row.ts'
 import { cursorKvKey } from '../../domain/cursor.ts'
 import { SOURCE_KINDS } from '../../domain/repo.ts'

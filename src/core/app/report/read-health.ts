@@ -1,6 +1,6 @@
 import type { Config } from '../../contracts/config.ts'
 import type { HealthReport, Severity, Violation } from '../../contracts/health.ts'
-import * as health from '../../db/health.ts'
+import * as health from '../../db/report/health.ts'
 import type { Context } from '../context.ts'
 
 export interface HealthAsk {

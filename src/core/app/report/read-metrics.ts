@@ -1,6 +1,6 @@
 import type { Metric, MetricsReport } from '../../contracts/metrics.ts'
-import { type Lag, lags } from '../../db/figures.ts'
-import { stormyJobs } from '../../db/health.ts'
+import { type Lag, lags } from '../../db/report/figures.ts'
+import { stormyJobs } from '../../db/report/health.ts'
 import { SOURCE_KINDS } from '../../domain/repo.ts'
 import type { Context } from '../context.ts'
 import { breakerMetrics } from './breaker-metrics.ts'

@@ -1,6 +1,6 @@
 import type { BreakerScope, BreakerShown, LagShown, StatusReport } from '../../contracts/status.ts'
-import * as figures from '../../db/figures.ts'
-import * as status from '../../db/status.ts'
+import * as figures from '../../db/report/figures.ts'
+import * as status from '../../db/report/status.ts'
 import { kvMark } from '../../domain/cursor.ts'
 import { markTypeOf } from '../../domain/mark.ts'
 import { maskUserinfo, type SourceKind } from '../../domain/repo.ts'

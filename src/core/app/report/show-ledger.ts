@@ -1,5 +1,5 @@
 import type * as view from '../../contracts/ledger-view.ts'
-import * as ledger from '../../db/ledger-view.ts'
+import * as ledger from '../../db/report/ledger-view.ts'
 import { SyncError } from '../../domain/errors.ts'
 import { maskUserinfo, spell } from '../../domain/repo.ts'
 import type { Context } from '../context.ts'

@@ -1,7 +1,13 @@
 import { transaction } from '../../db/connect.ts'
-import { type HeldJob, holdJob as hold, type LockHolder, leaseOwner, lockHolder } from '../../db/jobs.ts'
-import { attributeRun } from '../../db/runs.ts'
-import type { TriggerRow } from '../../db/triggers.ts'
+import type { TriggerRow } from '../../db/ledger/triggers.ts'
+import {
+  type HeldJob,
+  holdJob as hold,
+  type LockHolder,
+  leaseOwner,
+  lockHolder,
+} from '../../db/queue/jobs.ts'
+import { attributeRun } from '../../db/queue/runs.ts'
 import { SyncError } from '../../domain/errors.ts'
 import { type Repo, spell } from '../../domain/repo.ts'
 import { type Context, underLease } from '../context.ts'

@@ -1,7 +1,7 @@
-import { completePolls, type Ending } from '../../db/complete.ts'
 import { type Limits, patiently } from '../../db/connect.ts'
-import { type HeldJob, renewLeases } from '../../db/jobs.ts'
-import { runsSucceeded } from '../../db/runs.ts'
+import { completePolls, type Ending } from '../../db/queue/complete.ts'
+import { type HeldJob, renewLeases } from '../../db/queue/jobs.ts'
+import { runsSucceeded } from '../../db/queue/runs.ts'
 import { SyncError } from '../../domain/errors.ts'
 import { type Context, underLease } from '../context.ts'
 

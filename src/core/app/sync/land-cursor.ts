@@ -5,9 +5,9 @@ import {
   GLOBAL_KEY,
   lockCursor,
   recordEvents,
-} from '../../db/cursors.ts'
-import type { HeldJob } from '../../db/jobs.ts'
-import { getKv, swapKv } from '../../db/kv.ts'
+} from '../../db/ledger/cursors.ts'
+import { getKv, swapKv } from '../../db/ledger/kv.ts'
+import type { HeldJob } from '../../db/queue/jobs.ts'
 import { cursorKvKey, kvMark, kvValueOf } from '../../domain/cursor.ts'
 import { type Json, sha256 } from '../../domain/ledger.ts'
 import { marksAround, outOfLedger } from '../../domain/ledger-window.ts'

@@ -6,8 +6,8 @@ import {
   planByKey,
   planOfTrigger,
   unfinishedPlan,
-} from '../../db/plans.ts'
-import { recordTrigger, type SliceAnswer, sliceAnswers, type TriggerRow } from '../../db/triggers.ts'
+} from '../../db/ledger/plans.ts'
+import { recordTrigger, type SliceAnswer, sliceAnswers, type TriggerRow } from '../../db/ledger/triggers.ts'
 import { SyncError } from '../../domain/errors.ts'
 import { canonical, hashOf, type Json, localised, planKey, sha256, taskKey } from '../../domain/ledger.ts'
 import { fieldOf, inLedger } from '../../domain/ledger-window.ts'

@@ -1,9 +1,15 @@
 import { type Db, databaseNow, transaction } from '../../db/connect.ts'
-import { type CursorEvent, lockCursor, recordEvents } from '../../db/cursors.ts'
-import { cancelJob, keepNewestIncremental, newestIncremental } from '../../db/jobs.ts'
-import { getKv } from '../../db/kv.ts'
-import { insertPlans, type NewPlan, type PlanMade } from '../../db/plans.ts'
-import { type Deed, newestDeed, recordTrigger, type Trigger, type TriggerRow } from '../../db/triggers.ts'
+import { type CursorEvent, lockCursor, recordEvents } from '../../db/ledger/cursors.ts'
+import { getKv } from '../../db/ledger/kv.ts'
+import { insertPlans, type NewPlan, type PlanMade } from '../../db/ledger/plans.ts'
+import {
+  type Deed,
+  newestDeed,
+  recordTrigger,
+  type Trigger,
+  type TriggerRow,
+} from '../../db/ledger/triggers.ts'
+import { cancelJob, keepNewestIncremental, newestIncremental } from '../../db/queue/jobs.ts'
 import {
   type AuditedCursor,
   type CursorReading,

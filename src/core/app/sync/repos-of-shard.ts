@@ -1,4 +1,4 @@
-import { enabledRepos } from '../../db/repos.ts'
+import { enabledRepos } from '../../db/facts/repos.ts'
 import { type JobType, spell } from '../../domain/repo.ts'
 import { isInShard } from '../../domain/trigger.ts'
 import type { Context } from '../context.ts'

@@ -1,6 +1,6 @@
 import type { Config } from '../../contracts/config.ts'
-import * as budgets from '../../db/budgets.ts'
 import { patiently } from '../../db/connect.ts'
+import * as budgets from '../../db/queue/budgets.ts'
 import type { Repo } from '../../domain/repo.ts'
 import type { Budget } from '../../sources/source.ts'
 import type { Context } from '../context.ts'

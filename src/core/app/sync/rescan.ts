@@ -1,6 +1,6 @@
 import type { Db } from '../../db/connect.ts'
-import type { HeldJob } from '../../db/jobs.ts'
-import { keepSettings } from '../../db/repos.ts'
+import { keepSettings } from '../../db/facts/repos.ts'
+import type { HeldJob } from '../../db/queue/jobs.ts'
 import type { CursorReading } from '../../domain/cursor.ts'
 import type { Repo } from '../../domain/repo.ts'
 import type { Landing } from '../../sources/source.ts'

@@ -1,6 +1,6 @@
 import type { BackfillReport, ChunkResult } from '../../contracts/backfill.ts'
-import { type PlanRow, type SliceRow, sliceStatus, slicesOf } from '../../db/plans.ts'
-import type { SliceAnswer, TriggerRow } from '../../db/triggers.ts'
+import { type PlanRow, type SliceRow, sliceStatus, slicesOf } from '../../db/ledger/plans.ts'
+import type { SliceAnswer, TriggerRow } from '../../db/ledger/triggers.ts'
 import { SyncError } from '../../domain/errors.ts'
 import { exitCodeOf, sumOf } from '../../domain/outcome.ts'
 import type { JobType, Repo } from '../../domain/repo.ts'

@@ -1,5 +1,5 @@
 import type { IncrementalReport } from '../../contracts/incremental.ts'
-import type { Deed, TriggerRow } from '../../db/triggers.ts'
+import type { Deed, TriggerRow } from '../../db/ledger/triggers.ts'
 import type { SyncError } from '../../domain/errors.ts'
 import { exitCodeOf } from '../../domain/outcome.ts'
 import type { JobType, Repo } from '../../domain/repo.ts'

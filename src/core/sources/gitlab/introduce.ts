@@ -1,8 +1,8 @@
 import { SyncError } from '../../domain/errors.ts'
 import { oneLine } from '../../domain/one-line.ts'
 import type { Budget } from '../source.ts'
-import { makeClient } from './client.ts'
-import { makeGate } from './gate.ts'
+import { makeClient } from './http/client.ts'
+import { makeGate } from './http/gate.ts'
 
 /** What an instance says of itself and of a token; null where it does not. */
 export interface Introduction {

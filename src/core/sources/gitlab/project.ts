@@ -1,9 +1,9 @@
 import { SyncError } from '../../domain/errors.ts'
 import { oneLine } from '../../domain/one-line.ts'
 import type { Access } from '../source.ts'
-import type { Client } from './client.ts'
+import type { Client } from './http/client.ts'
 import type { Place } from './locate.ts'
-import { type Project, projectOf } from './project-record.ts'
+import { type Project, projectOf } from './records/project.ts'
 
 /** What is known of a project is good for a day: asking each time would double the requests of a quiet sync. */
 const FRESH_MS = 24 * 3_600_000

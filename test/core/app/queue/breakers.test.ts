@@ -1,14 +1,14 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { registerRepo } from '../../../../src/core/app/manage/repos.ts'
 import { tickScheduler } from '../../../../src/core/app/queue/tick-scheduler.ts'
-import { findBreakers, writeBreakers } from '../../../../src/core/db/breakers.ts'
-import type { Claiming } from '../../../../src/core/db/claim.ts'
 import { transaction } from '../../../../src/core/db/connect.ts'
+import { findBreakers, writeBreakers } from '../../../../src/core/db/queue/breakers.ts'
+import type { Claiming } from '../../../../src/core/db/queue/claim.ts'
 import type { CircuitState } from '../../../../src/core/domain/breaker.ts'
 import { breakerRow, readBreaker } from '../../../../src/core/domain/breaker-row.ts'
 import { isFirst, servers } from '../../../helpers/database.ts'
 import { openScene, type Scene } from '../../../helpers/scene.ts'
-import { claim, expire, seedJobs } from '../../db/queue-fixture.ts'
+import { claim, expire, seedJobs } from '../../db/queue/fixture.ts'
 
 const GLOBAL = 'default:global'
 const LIMITS = { transactionMs: 60_000, statementMs: 60_000, signal: new AbortController().signal }

@@ -2,10 +2,10 @@ import type pg from 'pg'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { makeHolder } from '../../../../src/core/app/sync/holder.ts'
 import { transaction } from '../../../../src/core/db/connect.ts'
-import type { HeldJob } from '../../../../src/core/db/jobs.ts'
+import type { HeldJob } from '../../../../src/core/db/queue/jobs.ts'
 import { contextOn, type Wishes } from '../../../helpers/context.ts'
 import { freshDatabase, servers, type TestDatabase } from '../../../helpers/database.ts'
-import { claim, jobOf, one, seedJobs } from '../../db/queue-fixture.ts'
+import { claim, jobOf, one, seedJobs } from '../../db/queue/fixture.ts'
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 

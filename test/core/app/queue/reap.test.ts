@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { type ReapAsk, reap } from '../../../../src/core/app/queue/reap.ts'
-import { completeJobs } from '../../../../src/core/db/complete.ts'
-import { failJob, holdJob, renewLeases } from '../../../../src/core/db/jobs.ts'
-import { openBatch } from '../../../../src/core/db/pages.ts'
+import { completeJobs } from '../../../../src/core/db/queue/complete.ts'
+import { failJob, holdJob, renewLeases } from '../../../../src/core/db/queue/jobs.ts'
+import { openBatch } from '../../../../src/core/db/queue/pages.ts'
 import { contextOn } from '../../../helpers/context.ts'
 import { freshDatabase, servers, type TestDatabase } from '../../../helpers/database.ts'
-import { claim, expire, jobOf, one, seedJobs } from '../../db/queue-fixture.ts'
+import { claim, expire, jobOf, one, seedJobs } from '../../db/queue/fixture.ts'
 
 const NOW: ReapAsk = { dryRun: false, policy: 'to_failed', retryDelaySeconds: 60 }
 

@@ -3,7 +3,7 @@ import { registerRepo, unregisterRepo } from '../../../../src/core/app/manage/re
 import { stopLeading, tickScheduler } from '../../../../src/core/app/queue/tick-scheduler.ts'
 import { work } from '../../../../src/core/app/queue/work.ts'
 import { transaction } from '../../../../src/core/db/connect.ts'
-import { lead, leads, resign } from '../../../../src/core/db/leaders.ts'
+import { lead, leads, resign } from '../../../../src/core/db/queue/leaders.ts'
 import { workerName } from '../../../helpers/context.ts'
 import { isFirst, servers } from '../../../helpers/database.ts'
 import { violations } from '../../../helpers/oracle.ts'

@@ -1,9 +1,9 @@
 import { inspect } from 'node:util'
 import { expect } from 'vitest'
 import { SyncError } from '../../../../src/core/domain/errors.ts'
-import { type Client, makeClient } from '../../../../src/core/sources/gitlab/client.ts'
-import type { Clock } from '../../../../src/core/sources/gitlab/clock.ts'
-import { makeGate } from '../../../../src/core/sources/gitlab/gate.ts'
+import { type Client, makeClient } from '../../../../src/core/sources/gitlab/http/client.ts'
+import type { Clock } from '../../../../src/core/sources/gitlab/http/clock.ts'
+import { makeGate } from '../../../../src/core/sources/gitlab/http/gate.ts'
 
 /** Looks different in every form: URL-encoded, base64, in JSON. */
 export const CANARY = 'glpat-CANARY+/=%41"canary\\end'

@@ -1,6 +1,6 @@
 import { afterAll, expect } from 'vitest'
 import type { RefMove } from '../../../../src/core/domain/facts.ts'
-import { commitPages } from '../../../../src/core/sources/gitlab/commits.ts'
+import { commitPages } from '../../../../src/core/sources/gitlab/commits/commit-pages.ts'
 import type { Opened } from '../../../../src/core/sources/gitlab/opened.ts'
 import type { Access, Heads, HeadsAsk, Page, Resume, TimeAsk } from '../../../../src/core/sources/source.ts'
 import type { Project } from '../../../helpers/gitlab/project.ts'

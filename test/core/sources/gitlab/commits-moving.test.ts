@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { SyncError } from '../../../../src/core/domain/errors.ts'
-import { commitPages } from '../../../../src/core/sources/gitlab/commits.ts'
+import { commitPages } from '../../../../src/core/sources/gitlab/commits/commit-pages.ts'
 import type { Resume } from '../../../../src/core/sources/source.ts'
 import { size } from '../../../chaos/size.ts'
 import { newSeed, seeded } from '../../../helpers/git-repo.ts'

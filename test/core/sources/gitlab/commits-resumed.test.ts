@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { commitPages } from '../../../../src/core/sources/gitlab/commits.ts'
+import { commitPages } from '../../../../src/core/sources/gitlab/commits/commit-pages.ts'
 import { importHistory, makeRepo, newSeed, shasOf } from '../../../helpers/git-repo.ts'
 import { gitlabHere, openedAt, readAll, since } from './commit-room.ts'
 

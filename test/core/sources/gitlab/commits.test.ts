@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import type { Commit } from '../../../../src/core/domain/facts.ts'
-import { surveyCommits } from '../../../../src/core/sources/gitlab/commits.ts'
+import { surveyCommits } from '../../../../src/core/sources/gitlab/commits/commit-pages.ts'
 import {
   accessTo,
   commitsOf,

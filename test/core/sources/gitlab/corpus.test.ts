@@ -3,15 +3,15 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { SyncError } from '../../../../src/core/domain/errors.ts'
 import type { Commit, MergeRequest, ReviewEvent } from '../../../../src/core/domain/facts.ts'
-import { commitOf } from '../../../../src/core/sources/gitlab/commit-record.ts'
-import { type Change, changeOf } from '../../../../src/core/sources/gitlab/diff-record.ts'
-import { mergeRequestOf } from '../../../../src/core/sources/gitlab/mr-record.ts'
-import { type Project, projectOf } from '../../../../src/core/sources/gitlab/project-record.ts'
+import { commitOf } from '../../../../src/core/sources/gitlab/records/commit.ts'
+import { type Change, changeOf } from '../../../../src/core/sources/gitlab/records/diff.ts'
+import { mergeRequestOf } from '../../../../src/core/sources/gitlab/records/mr.ts'
+import { type Project, projectOf } from '../../../../src/core/sources/gitlab/records/project.ts'
 import {
   approvalEventsOf,
   noteEventsOf,
   stateEventOf,
-} from '../../../../src/core/sources/gitlab/review-record.ts'
+} from '../../../../src/core/sources/gitlab/records/review.ts'
 
 const CORPUS = join(import.meta.dirname, '../../../../../shared/corpus')
 const isHere = existsSync(CORPUS)

@@ -6,8 +6,8 @@ import { join } from 'node:path'
 import { brotliCompressSync, gzipSync } from 'node:zlib'
 import { build } from 'esbuild'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { failedException } from '../../../../src/core/sources/gitlab/failure.ts'
-import { makeGate } from '../../../../src/core/sources/gitlab/gate.ts'
+import { failedException } from '../../../../src/core/sources/gitlab/http/failure.ts'
+import { makeGate } from '../../../../src/core/sources/gitlab/http/gate.ts'
 import { asking, CANARY, failure, LIMITS } from './asking.ts'
 import { http, type RawServer, rawServer } from './raw-server.ts'
 
@@ -314,8 +314,8 @@ describe('B35 a body without measure', () => {
       await build({
         stdin: {
           contents: `
-            import { makeClient } from './src/core/sources/gitlab/client.ts'
-            import { makeGate } from './src/core/sources/gitlab/gate.ts'
+            import { makeClient } from './src/core/sources/gitlab/http/client.ts'
+            import { makeGate } from './src/core/sources/gitlab/http/gate.ts'
             const token = async () => null
             const instance = { url: process.argv[2], token, renewToken: token }
             const limits = { timeoutMs: 30000, maxAttempts: 1, backoffBaseMs: 0, backoffMaxMs: 0 }

@@ -1,8 +1,8 @@
 import { expect } from 'vitest'
 import type { MergeRequest, ReviewEvent } from '../../../../src/core/domain/facts.ts'
-import { mrPages } from '../../../../src/core/sources/gitlab/mrs.ts'
+import { mrPages } from '../../../../src/core/sources/gitlab/mrs/mr-pages.ts'
+import { reviewPages } from '../../../../src/core/sources/gitlab/mrs/review-pages.ts'
 import type { Opened } from '../../../../src/core/sources/gitlab/opened.ts'
-import { reviewPages } from '../../../../src/core/sources/gitlab/reviews.ts'
 import type { Page, Resume, UpdatesAsk } from '../../../../src/core/sources/source.ts'
 import type { Truth } from '../../../helpers/gitlab/truth.ts'
 
@@ -57,7 +57,7 @@ export class FakeStore {
     return stored
   }
 
-  /** As db/mrs.ts and db/reviews.ts do; what SQL leaves open is left to chance. */
+  /** As db/facts/mrs.ts and db/facts/reviews.ts do; what SQL leaves open is left to chance. */
   apply({ facts: { mrs = [], reviews = [] } }: Page): void {
     const shuffled = [...mrs].sort(() => this.chance() - 0.5).sort((a, b) => b.updatedAt - a.updatedAt)
     const done = new Set<number>()

@@ -1,6 +1,11 @@
 import { setMaxListeners } from 'node:events'
 import { describe, expect, test } from 'vitest'
-import { endpointOf, type Gate, makeGate, type Strain } from '../../../../src/core/sources/gitlab/gate.ts'
+import {
+  endpointOf,
+  type Gate,
+  makeGate,
+  type Strain,
+} from '../../../../src/core/sources/gitlab/http/gate.ts'
 
 const never = new AbortController().signal
 setMaxListeners(0, never)

@@ -3,18 +3,18 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { SyncError } from '../../../../src/core/domain/errors.ts'
 import { parseCommit } from '../../../../src/core/sources/git/commit.ts'
 import { refName } from '../../../../src/core/sources/git/refs.ts'
-import { commitOf } from '../../../../src/core/sources/gitlab/commit-record.ts'
-import { changeOf } from '../../../../src/core/sources/gitlab/diff-record.ts'
-import { Fields } from '../../../../src/core/sources/gitlab/fields.ts'
-import { mergeRequestOf } from '../../../../src/core/sources/gitlab/mr-record.ts'
-import { projectOf } from '../../../../src/core/sources/gitlab/project-record.ts'
-import { branchOf, tagOf } from '../../../../src/core/sources/gitlab/ref-record.ts'
+import { commitOf } from '../../../../src/core/sources/gitlab/records/commit.ts'
+import { changeOf } from '../../../../src/core/sources/gitlab/records/diff.ts'
+import { Fields } from '../../../../src/core/sources/gitlab/records/fields.ts'
+import { mergeRequestOf } from '../../../../src/core/sources/gitlab/records/mr.ts'
+import { projectOf } from '../../../../src/core/sources/gitlab/records/project.ts'
+import { branchOf, tagOf } from '../../../../src/core/sources/gitlab/records/ref.ts'
 import {
   approvalEventsOf,
   noteEventsOf,
   stateEventOf,
-} from '../../../../src/core/sources/gitlab/review-record.ts'
-import { systemNoteType } from '../../../../src/core/sources/gitlab/system-note.ts'
+} from '../../../../src/core/sources/gitlab/records/review.ts'
+import { systemNoteType } from '../../../../src/core/sources/gitlab/records/system-note.ts'
 import { parseMoment } from '../../../../src/core/sources/moment.ts'
 import { freshDatabase, servers, type TestDatabase } from '../../../helpers/database.ts'
 

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test } from 'vitest'
 import type { Review } from '../../../../src/core/domain/facts.ts'
-import { reviewPages } from '../../../../src/core/sources/gitlab/reviews.ts'
+import { reviewPages } from '../../../../src/core/sources/gitlab/mrs/review-pages.ts'
 import type { Page, TimeAsk, UpdatesAsk } from '../../../../src/core/sources/source.ts'
 import type { Route } from '../../../helpers/gitlab/request.ts'
 import { type GitLab, startGitLab } from '../../../helpers/gitlab/server.ts'

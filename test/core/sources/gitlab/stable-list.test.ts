@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
-import type { Client } from '../../../../src/core/sources/gitlab/client.ts'
-import { pageFrom, stableList } from '../../../../src/core/sources/gitlab/stable-list.ts'
+import { pageFrom, stableList } from '../../../../src/core/sources/gitlab/commits/stable-list.ts'
+import type { Client } from '../../../../src/core/sources/gitlab/http/client.ts'
 import { newSeed, seeded } from '../../../helpers/git-repo.ts'
 
 /** A list in memory; `hidden` rows are left out after paging. */

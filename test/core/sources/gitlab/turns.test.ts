@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from 'vitest'
-import { systemClock } from '../../../../src/core/sources/gitlab/clock.ts'
-import { makeGate } from '../../../../src/core/sources/gitlab/gate.ts'
+import { systemClock } from '../../../../src/core/sources/gitlab/http/clock.ts'
+import { makeGate } from '../../../../src/core/sources/gitlab/http/gate.ts'
 import { type GitLab, startGitLab } from '../../../helpers/gitlab/server.ts'
 import { asking } from './asking.ts'
 

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test } from 'vitest'
-import { allMrs, mrPages, mrsByIid } from '../../../../src/core/sources/gitlab/mrs.ts'
-import { surveyUpdates } from '../../../../src/core/sources/gitlab/updates.ts'
+import { allMrs, mrPages, mrsByIid } from '../../../../src/core/sources/gitlab/mrs/mr-pages.ts'
+import { surveyUpdates } from '../../../../src/core/sources/gitlab/mrs/updates.ts'
 import type { Page, Resume, TimeAsk, UpdatesAsk } from '../../../../src/core/sources/source.ts'
 import { type GitLab, startGitLab } from '../../../helpers/gitlab/server.ts'
 import { asking, failure, LIMITS } from './asking.ts'

@@ -6,7 +6,7 @@ import {
   nextTry,
   saidBy,
   spacingMs,
-} from '../../../../src/core/sources/gitlab/wait.ts'
+} from '../../../../src/core/sources/gitlab/http/wait.ts'
 import { LIMITS, NOON } from './asking.ts'
 
 const EPOCH = NOON / 1000
