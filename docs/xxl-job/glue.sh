@@ -8,5 +8,5 @@ read -r repo job <<<"$1"
 
 # exec, or a timeout, a kill and "cover early" end this shell alone: XXL-Job signals no other process. The sync would go
 # on unseen, and hold its lock. --partial-ok here would tell XXL-Job that a part is enough: else 1 is a failure, too.
-exec engram-scm-sync runner incremental --repo "$repo" --job "${job:-commits}" --json --quiet \
+exec engram-scm-sync runner incremental --repo="$repo" --job="${job:-commits}" --json --quiet \
   --scheduler-code XXL --scheduler-job-id "${script%%_*}" --shard "$2/$3"

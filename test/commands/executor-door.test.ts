@@ -1,5 +1,6 @@
-import { writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 import type pg from 'pg'
 import { afterAll, describe, expect, test } from 'vitest'
@@ -117,6 +118,27 @@ describe('bodies', () => {
     ['a value that is none', incremental('--repo git:1 --job wiki'), /--job/],
     ['an object as value', incremental('{"repo":{"a":1}}'), /neither a text nor a number/],
     ['what contradicts itself', incremental('--repo git:1 --all'), /--all|--repo/],
+    ['a repository without a kind', incremental('--repo nonsense'), /not of the form <kind>:<id>/],
+    ['the second without a kind', verify('--repo git:1 --repo nonsense'), /not of the form <kind>:<id>/],
+    ['a time that is none', backfill('--repo git:1 --since yesterday'), /--since "yesterday" is not a time/],
+    ['an end that is none', backfill('--all --until 2025-02-30'), /--until "2025-02-30" is not a time/],
+    [
+      'an end before its beginning',
+      backfill('--repo git:1 --since 2025-02-01 --until 2025-01-01'),
+      /is not before --until/,
+    ],
+    [
+      'an end that is its beginning',
+      backfill('--all --since 2025-02-01 --until 2025-02-01'),
+      /is not before/,
+    ],
+    [
+      'a last revision before the first',
+      backfill('--repo svn:1 --start-rev 9 --end-rev 8'),
+      /--start-rev 9 is after --end-rev 8/,
+    ],
+    ['the same of all', backfill('--all --start-rev 9 --end-rev 8'), /--start-rev 9 is after --end-rev 8/],
+    ['revisions of git', backfill('--repo git:1 --start-rev 9'), /git has no revisions/],
   ])('%s is refused', async (_why, body, says) => {
     const admin = await shared('3.4')
     const said = await admin.ask('/run', body)
@@ -126,6 +148,12 @@ describe('bodies', () => {
 
   function incremental(executorParams: string) {
     return { ...good, executorHandler: 'incremental', executorParams }
+  }
+  function verify(executorParams: string) {
+    return { ...good, executorHandler: 'verify', executorParams }
+  }
+  function backfill(executorParams: string) {
+    return { ...good, executorHandler: 'backfill', executorParams }
   }
 
   test('five megabytes and one byte', async () => {
@@ -197,6 +225,29 @@ test('where nothing can be kept it does not start, and leaves the port', async (
       kind: 'config',
       message: expect.stringMatching(/cannot be kept/),
     })
+})
+
+test('where logs can neither be removed nor begun it starts, refuses triggers and owes nothing', async () => {
+  const [admin, port, data] = [await openAdmin(), await freePort(), tempFolder()]
+  const folder = join(data, 'executor', `engram-scm-${hostname()}-${port}`)
+  mkdirSync(folder, { recursive: true })
+  writeFileSync(join(folder, 'log'), 'no folder')
+  const stopping = new AbortController()
+  const ctx = contextOn(NO_DATABASE, {
+    signal: stopping.signal,
+    settings: {
+      'storage.data_dir': data,
+      'scm.executor.admin_addresses': [admin.url],
+      'scm.executor.listen': `127.0.0.1:${port}`,
+    },
+  })
+  const served = serveExecutor(ctx, () => {})
+  const said = await Promise.race([admin.trigger({ handler: 'reaper' }), served])
+  expect(said).toMatchObject({ code: 500, msg: expect.stringMatching(/ENOTDIR|EEXIST/) })
+  expect(readdirSync(join(folder, 'owed'))).toEqual([])
+  stopping.abort()
+  expect(await served).toMatchObject({ undelivered: 0 })
+  await admin.close()
 })
 
 test('the log of what never was ends at once', async () => {

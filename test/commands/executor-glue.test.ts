@@ -104,6 +104,8 @@ test.each<[why: string, param: string]>([
   ['a repository that is not there', 'git:999'],
   ['no parameter', ''],
   ['a shell in the parameter', 'git:1;>owned commits'],
+  ['a flag for a job', 'git:999 --help'],
+  ['a flag for a repository', '--help'],
 ])('%s is a failure', async (_why, param) => {
   const child = glue(param)
   expect((await once(child, 'exit'))[0]).not.toBe(0)

@@ -1,4 +1,4 @@
-import { readdirSync } from 'node:fs'
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { pino } from 'pino'
@@ -39,10 +39,10 @@ class Life {
       token: null,
       appName: 'engram-scm',
     })
-    const admins: Admins = { tell: (what, body) => this.alive(() => real.tell(what, body)) }
+    const admins: Admins = { tell: (what, body, end) => this.alive(() => real.tell(what, body, end)) }
     const shared = { journal, log: pino({ level: 'silent' }), now: () => new Date() }
     this.logs = new TriggerLogs(join(folder, 'log'))
-    this.callbacks = new Callbacks({ ...shared, admins, keptDays: 30, firstPauseMs: 5 })
+    this.callbacks = new Callbacks({ ...shared, admins, keptDays: 30, firstPauseMs: 5, lastTryMs: 200 })
     this.triggers = new Triggers({ ...shared, parallelism: 2, callbacks: this.callbacks, logs: this.logs })
     this.lost = this.callbacks.inherit(journal.left)
   }
@@ -274,6 +274,74 @@ describe('callbacks', () => {
     expect(await admin.end(2)).toMatchObject({ code: 500, msg: expect.stringMatching(/had not begun/) })
     expect(next.accept(body(2))).toMatchObject({ code: 200, msg: expect.stringMatching(/before/) })
   })
+
+  test('a stop asks an admin that never answers once more at most, however many ends are owed', async () => {
+    const { admin, folder, life } = await scene()
+    const l = life()
+    admin.mood = 'refuses'
+    for (let n = 1; n <= 12; n++) l.accept(body(n, { jobId: n }))
+    await l.triggers.stop()
+    await until('one by one', () => admin.calls.some(({ body }) => (body as unknown[]).length === 1))
+    admin.mood = 'silent'
+    const before = admin.calls.length
+    await until('an admin that is silent', () => admin.calls.length > before)
+    await l.callbacks.close()
+    expect(admin.calls.length - before).toBeLessThanOrEqual(2)
+    expect(l.callbacks.undelivered).toBe(12)
+    expect(readdirSync(join(folder, 'owed'))).toHaveLength(12)
+  })
+
+  test('a file that cannot be removed keeps no other end from being told', async () => {
+    const { admin, folder, life } = await scene()
+    const l = life()
+    admin.mood = 'refuses'
+    l.accept(body(1))
+    l.finish(1)
+    await until('refused', () => admin.refused.length > 0)
+    const path = join(folder, 'owed', '1700000000000-1.json')
+    rmSync(path)
+    mkdirSync(path)
+    admin.mood = 'well'
+    await admin.end(1)
+    l.accept(body(2))
+    l.finish(2)
+    await admin.end(2)
+    await until('nothing owed', () => l.callbacks.undelivered === 0)
+    expect(readdirSync(join(folder, 'owed'))).toEqual(['1700000000000-1.json'])
+  })
+})
+
+test.each<[what: string, change: Record<string, unknown>, name?: string]>([
+  ['no form of a callback', { dialect: undefined }],
+  ['a form nobody speaks', { dialect: '9.9' }],
+  ['no end and not none', { end: undefined }],
+  ['an end in words', { end: 'success' }],
+  ['an end without a code', { end: { msg: '' } }],
+  ['an end without a message', { end: { code: 200 } }],
+  ['a log in words', { logId: '7' }],
+  ['the name of another', {}, '1-8.json'],
+])('a file with %s is not owed, and stays', (_what, change, name = '1-7.json') => {
+  const folder = tempFolder()
+  const whole = { jobId: 1, logId: 7, logDateTime: 1, dialect: '3.4', acceptedAt: 1, end: null }
+  writeFileSync(join(folder, name), JSON.stringify({ ...whole, ...change }))
+  writeFileSync(join(folder, '1-9.json'), JSON.stringify({ ...whole, logId: 9 }))
+  const { left, strange } = openJournal(folder)
+  expect(left).toEqual([{ ...whole, logId: 9 }])
+  expect(strange).toEqual([name])
+  expect(readdirSync(folder)).toContain(name)
+})
+
+test('a trigger whose log cannot begin is refused, and no later start tells of it', async () => {
+  const { folder, life } = await scene()
+  const l = life()
+  mkdirSync(join(folder, 'log'))
+  writeFileSync(join(folder, 'log', '2023-11-14'), 'no folder')
+  expect(() => l.accept(body(1))).toThrow(/EEXIST|ENOTDIR/)
+  expect(readdirSync(join(folder, 'owed'))).toEqual([])
+  expect(l.triggers.isBusy(1)).toBe(false)
+  rmSync(join(folder, 'log', '2023-11-14'))
+  expect(l.accept(body(1)).code).toBe(200)
+  expect(l.running.has(1)).toBe(true)
 })
 
 test('the log: from a line on, a thousand at a time, without a tag, with an end', async () => {

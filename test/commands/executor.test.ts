@@ -1,5 +1,6 @@
 import { once } from 'node:events'
-import { cpSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ended, run, start, tempFolder } from '../helpers/cli.ts'
@@ -210,6 +211,23 @@ test('a kill, a time limit, a later trigger and a stop each end a sync at the en
   const [job] = await query('select status from ing_task where repo_id = $1', [repoId])
   expect(job).toEqual({ status: 'pending' })
   expect(await stored(repoId)).toBeLessThan(COMMITS)
+})
+
+test('a file among the owed that is not ours is left and said once, and keeps nobody from ending', async () => {
+  const { admin, port, data, up } = await house()
+  const folder = join(data, 'executor', `engram-scm-${hostname()}-${port}`, 'owed')
+  mkdirSync(folder, { recursive: true })
+  const file = join(folder, '1-7.json')
+  writeFileSync(file, '{"jobId":1,"logId":7,"logDateTime":1,"acceptedAt":1,"end":null}')
+  const child = await up()
+  const gone = ended(child)
+  const { logId } = await admin.trigger({ handler: 'reaper' })
+  expect(await admin.end(logId)).toMatchObject({ code: 200 })
+  child.kill('SIGTERM')
+  const ran = await gone
+  expect(ran).toMatchObject({ code: 0, signal: null })
+  expect(ran.err.match(/1-7\.json/g)).toHaveLength(1)
+  expect(existsSync(file)).toBe(true)
 })
 
 test('refuses to start where it could not be reached, or by everybody', async () => {

@@ -37,9 +37,9 @@ export interface XxlAdmin {
   ends: Map<number, End & { repeats: number }>
   /** Bodies that a real admin of this release would not have understood, and calls it would have refused. */
   refused: string[]
-  /** How the next calls are met: a socket that is cut before or after the call counts, or a
+  /** How the next calls are met: a socket that is cut before or after the call counts, no answer at all, or a
    * refusal, of everything or of what is known already. */
-  mood: 'well' | 'deaf' | 'forgets-to-answer' | 'refuses' | 'scolds-repeats'
+  mood: 'well' | 'deaf' | 'forgets-to-answer' | 'silent' | 'refuses' | 'scolds-repeats'
   /** Every call, in order. */
   calls: { path: string; headers: IncomingHttpHeaders; body: unknown }[]
   trigger: (wish?: TriggerWish) => Promise<Answered & { logId: number; at: number }>
@@ -67,6 +67,7 @@ export async function openAdmin(
     const path = request.url ?? ''
     const body = parsed(Buffer.concat(chunks).toString('utf8'))
     admin.calls.push({ path, headers: request.headers, body })
+    if (admin.mood === 'silent') return
     const said =
       admin.mood === 'refuses' ? fail('the admin is being upgraded') : meet(path, request.headers, body)
     if (admin.mood === 'forgets-to-answer') return void request.socket.destroy()

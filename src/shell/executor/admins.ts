@@ -3,8 +3,12 @@ const CALL_MS = 3_000
 const MOST_ANSWER_BYTES = 65_536
 
 export interface Admins {
-  /** Asks one after the other until one accepts; null when it was, else what each of them said. */
-  tell: (what: 'registry' | 'registryRemove' | 'callback', body: unknown) => Promise<string | null>
+  /** Asks one after the other until one accepts; null when it was, else what each of them said. `end` cuts it short. */
+  tell: (
+    what: 'registry' | 'registryRemove' | 'callback',
+    body: unknown,
+    end?: AbortSignal,
+  ) => Promise<string | null>
 }
 
 /** The admins are one cluster with one database: what one of them accepts is known to all. */
@@ -20,13 +24,14 @@ export function makeAdmins(o: {
     ...(o.token === null ? {} : { 'xxl-job-access-token': o.token }),
   }
   return {
-    tell: async (what, body) => {
+    tell: async (what, body, end) => {
       const refusals: string[] = []
       for (const address of o.addresses) {
         const refusal = await call(
           `${address.replace(/\/+$/, '')}/api/${what}`,
           headers,
           JSON.stringify(body),
+          end,
         )
         if (refusal === null) return null
         refusals.push(`${address}: ${refusal}`)
@@ -36,14 +41,20 @@ export function makeAdmins(o: {
   }
 }
 
-async function call(url: string, headers: Record<string, string>, body: string): Promise<string | null> {
+async function call(
+  url: string,
+  headers: Record<string, string>,
+  body: string,
+  end?: AbortSignal,
+): Promise<string | null> {
+  const late = AbortSignal.timeout(CALL_MS)
   try {
     const response = await fetch(url, {
       method: 'POST',
       headers,
       body,
       redirect: 'error', // the token is for this address
-      signal: AbortSignal.timeout(CALL_MS),
+      signal: end ? AbortSignal.any([late, end]) : late,
     })
     const said = await textOf(response)
     if (response.status !== 200) return `HTTP ${response.status}`

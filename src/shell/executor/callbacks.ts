@@ -1,7 +1,7 @@
 import type { Context } from '../../core/app/context.ts'
 import { rest } from '../rounds.ts'
 import type { Admins } from './admins.ts'
-import type { Journal, Owed } from './journal.ts'
+import { type Journal, keyOf, type Owed } from './journal.ts'
 import { callbackBody, type Dialect, FAILED } from './wire.ts'
 
 /** As many as XXL-Job's own executor sends at a time. */
@@ -9,6 +9,8 @@ const BATCH = 50
 const FIRST_PAUSE_MS = 1_000
 /** XXL-Job looks after its unsent callbacks every 30 s. */
 const LONGEST_PAUSE_MS = 30_000
+/** For all that is still owed at a stop: an admin that never answers costs 3 s a call, and a service manager waits 90. */
+const LAST_TRY_MS = 10_000
 /** An admin knows each end already when the answer to the first callback was lost. */
 const KNOWN = /repeate? callback|already handled/i
 
@@ -24,6 +26,7 @@ const LOST = {
 export class Callbacks {
   private readonly owed: Owed[] = []
   private readonly closing = new AbortController()
+  private readonly over = new AbortController()
   private wake: () => void = () => {}
   private readonly done: Promise<void>
   private readonly o: {
@@ -33,6 +36,7 @@ export class Callbacks {
     now: () => Date
     keptDays: number
     firstPauseMs?: number
+    lastTryMs?: number
   }
 
   constructor(o: Callbacks['o']) {
@@ -59,27 +63,28 @@ export class Callbacks {
     this.wake()
   }
 
-  /** One more try for what is left; what then is left the next process tells. */
+  /** One more try for what is left, for 10 s at most; what then is left the next process tells. */
   async close(): Promise<void> {
     this.closing.abort()
+    const end = () => this.over.abort(new Error('the executor stops'))
+    const timer = setTimeout(end, this.o.lastTryMs ?? LAST_TRY_MS)
     this.wake()
     await this.done
+    clearTimeout(timer)
   }
 
   private async deliver(): Promise<void> {
     const first = this.o.firstPauseMs ?? FIRST_PAUSE_MS
     let pause = first
     let oneByOne = false
-    for (;;) {
-      const closing = this.closing.signal.aborted
-      if (this.owed.length === 0 && !closing) {
+    while (!this.closing.signal.aborted) {
+      if (this.owed.length === 0) {
         await new Promise<void>((resolve) => {
           this.wake = resolve
         })
         continue
       }
-      const refused = await this.round(oneByOne ? 1 : BATCH)
-      if (closing) return
+      const refused = await this.round(oneByOne ? 1 : BATCH, this.closing.signal)
       if (refused === 0) {
         pause = first
         oneByOne = false
@@ -89,14 +94,16 @@ export class Callbacks {
       await rest(pause, this.closing.signal)
       pause = Math.min(2 * pause, LONGEST_PAUSE_MS)
     }
+    await this.round(oneByOne ? 1 : BATCH, this.over.signal)
   }
 
-  /** Everything once; says how many batches nobody took. */
-  private async round(size: number): Promise<number> {
+  /** Everything once, unless it is to end before; says how many batches nobody took. */
+  private async round(size: number, end: AbortSignal): Promise<number> {
     let refused = 0
-    for (const dialect of ['3.4', '3.5'] satisfies Dialect[]) {
+    // Whatever is owed is sent: a round without a call would be followed by the next one at once, for ever.
+    for (const dialect of new Set(this.owed.map((owed) => owed.dialect))) {
       const waiting = this.owed.filter((owed) => owed.dialect === dialect)
-      for (let at = 0; at < waiting.length; at += size)
+      for (let at = 0; at < waiting.length && !end.aborted; at += size)
         if (!(await this.send(dialect, waiting.slice(at, at + size)))) refused += 1
     }
     return refused
@@ -109,7 +116,7 @@ export class Callbacks {
       code: end?.code ?? FAILED,
       msg: end?.msg ?? '',
     }))
-    const refusal = await this.o.admins.tell('callback', callbackBody(dialect, endings))
+    const refusal = await this.o.admins.tell('callback', callbackBody(dialect, endings), this.over.signal)
     if (refusal === null || (batch.length === 1 && KNOWN.test(refusal))) {
       for (const owed of batch) this.forget(owed)
       return true
@@ -126,7 +133,12 @@ export class Callbacks {
   }
 
   private forget(owed: Owed): void {
-    this.o.journal.drop(owed)
     this.owed.splice(this.owed.indexOf(owed), 1)
+    try {
+      this.o.journal.drop(owed)
+    } catch (error) {
+      // The next process tells it again, and an admin counts the first.
+      this.o.log.error({ err: error, trigger: keyOf(owed) }, 'what is owed no more could not be removed')
+    }
   }
 }

@@ -7,7 +7,9 @@ import { runBackfill } from '../../core/app/sync/run-backfill.ts'
 import { runIncremental } from '../../core/app/sync/run-incremental.ts'
 import { verify } from '../../core/app/sync/verify.ts'
 import { SyncError } from '../../core/domain/errors.ts'
-import type { JobType } from '../../core/domain/repo.ts'
+import { MOST_REVISIONS } from '../../core/domain/mark.ts'
+import { type JobType, parseRepoRef } from '../../core/domain/repo.ts'
+import { revisionsWished, windowWished } from '../../core/domain/window.ts'
 import { saidOf } from '../failure.ts'
 import { jobFlag, lockWaitFlag } from '../runner-flags.ts'
 import { reaperText, schedulerText } from '../text/queue.ts'
@@ -32,7 +34,10 @@ const backfillFlags = { ...incrementalFlags, ...windowFlags }
 
 type Repos = Interfaces.InferredFlags<typeof reposFlags>
 
-/** The work a trigger asks for. Throws `usage` for a handler that is not there and parameters that cannot be meant. */
+/**
+ * The work a trigger asks for. Throws `usage` for a handler that is not there and parameters that cannot be meant; what
+ * only the database or an upstream knows to be wrong is the end of the work.
+ */
 export async function workFor(handler: string, params: string): Promise<Work> {
   switch (handler) {
     case 'incremental': {
@@ -44,6 +49,11 @@ export async function workFor(handler: string, params: string): Promise<Work> {
     }
     case 'backfill': {
       const flags = await read(params, backfillFlags)
+      for (const repo of flags.repo ?? []) wishOf(repo, flags)
+      // Only to be refused at once: what window it is, is decided when the work begins.
+      const { since, until, 'start-rev': startRev, 'end-rev': endRev } = flags
+      windowWished({ since, until }, new Date(), 1)
+      revisionsWished({ startRev, endRev }, MOST_REVISIONS)
       return each(flags, flags.job, async (ctx, repo) => {
         const wish = wishOf(repo, flags)
         const { job, 'update-watermark': updateWatermark, 'lock-wait': lockWaitSeconds } = flags
@@ -90,6 +100,7 @@ function each(flags: Repos, job: JobType, one: (ctx: Context, repo: string) => P
     throw new SyncError('usage', 'executorParams name no repository', {
       hint: 'for example --repo gitlab:123, several times for several, or --all',
     })
+  for (const repo of named) parseRepoRef(repo)
   return safely(async (ctx) => {
     const repos = await reposOfShard(ctx, { repos: flags.all ? 'all' : named, job })
     const results: Result[] = []

@@ -16,6 +16,8 @@ export interface Owed {
 export interface Journal {
   /** What the last process left. */
   readonly left: readonly Owed[]
+  /** Names of files that no process of ours has written. */
+  readonly strange: readonly string[]
   /** On the disk when it returns, also when it replaces what was known of the same trigger. */
   keep: (owed: Owed) => void
   drop: (owed: Owed) => void
@@ -27,12 +29,16 @@ export interface Journal {
  */
 export function openJournal(folder: string): Journal {
   mkdirSync(folder, { recursive: true, mode: 0o700 })
-  const left = readdirSync(folder)
-    .filter((name) => name.endsWith('.json'))
-    .map((name) => owedIn(readFileSync(join(folder, name), 'utf8')))
-    .filter((owed) => owed !== null)
+  const left: Owed[] = []
+  const strange: string[] = []
+  for (const name of readdirSync(folder).filter((file) => file.endsWith('.json'))) {
+    const owed = owedIn(readFileSync(join(folder, name), 'utf8'))
+    if (owed !== null && name === nameOf(owed)) left.push(owed)
+    else strange.push(name)
+  }
   return {
     left,
+    strange,
     keep: (owed) => {
       const path = join(folder, nameOf(owed))
       writeFileSync(`${path}.new`, JSON.stringify(owed), { mode: 0o600, flush: true })
@@ -52,7 +58,10 @@ const nameOf = (owed: Owed) => `${keyOf(owed)}.json`
 function owedIn(text: string): Owed | null {
   try {
     const { jobId, logId, logDateTime, dialect, acceptedAt, end } = JSON.parse(text) as Owed
-    const whole = [jobId, logId, logDateTime, acceptedAt].every(Number.isSafeInteger)
+    const whole =
+      [jobId, logId, logDateTime, acceptedAt].every(Number.isSafeInteger) &&
+      (dialect === '3.4' || dialect === '3.5') &&
+      (end === null || (Number.isSafeInteger(end.code) && typeof end.msg === 'string'))
     return whole ? { jobId, logId, logDateTime, dialect, acceptedAt, end } : null
   } catch {
     return null

@@ -57,7 +57,15 @@ export async function serveExecutor(
   const callbacks = new Callbacks({ admins, journal, log, now, keptDays: config.log_retention_days })
   const triggers = new Triggers({ parallelism: config.parallelism, journal, callbacks, logs, log, now })
   const lost = callbacks.inherit(journal.left)
-  const prune = () => logs.prune(now(), config.log_retention_days)
+  if (journal.strange.length > 0)
+    log.warn({ folder: join(folder, 'owed'), files: journal.strange }, 'not what was owed: left as it is')
+  const prune = () => {
+    try {
+      logs.prune(now(), config.log_retention_days)
+    } catch (error) {
+      log.error({ err: error }, 'old logs of triggers could not be removed')
+    }
+  }
   prune()
   const pruning = setInterval(prune, DAY_MS)
   const address = config.address ?? door.address

@@ -73,7 +73,13 @@ export class Triggers {
     const { jobId, logId, logDateTime } = body
     const owed = { jobId, logId, logDateTime, dialect, acceptedAt: this.o.now().getTime(), end: null }
     this.o.journal.keep(owed)
-    this.o.logs.begin(body)
+    try {
+      this.o.logs.begin(body)
+    } catch (error) {
+      // The admin hears a refusal: what stayed kept, the next process would tell as lost.
+      this.o.journal.drop(owed)
+      throw error
+    }
     this.o.logs.say(body, this.o.now(), maskUserinfo(`${body.handler} ${body.params}`.trim()))
     this.counts.accepted += 1
     if (body.blockStrategy === 'COVER_EARLY') this.endJob(jobId, 'block strategy effect: Cover Early')
