@@ -1,6 +1,7 @@
 import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { registerRepo } from '../../../src/core/app/manage/repos.ts'
 import { tickScheduler } from '../../../src/core/app/queue/tick-scheduler.ts'
 import { work } from '../../../src/core/app/queue/work.ts'
 import type { Source } from '../../../src/core/sources/source.ts'
@@ -572,6 +573,64 @@ describe.runIf(hasSvn).each(servers().slice(0, 1))('Subversion, into the $name s
       })
       expect(await scene.stored()).toEqual(upTo(8))
       expect(await scene.kv()).toMatchObject({ watermark: '8' })
+    })
+
+    /** A dump of it loaded into an empty one, with one word for another. */
+    const rewrite = (word: string, other: string, uuid: string | null) => {
+      const dump = tool('svnadmin', ['dump', '-q', repo.dir]).toString().replaceAll(word, other)
+      const kept = tool('svnlook', ['uuid', repo.dir]).toString().trim()
+      rmSync(repo.dir, { recursive: true })
+      tool('svnadmin', ['create', repo.dir])
+      tool('svnadmin', ['load', '-q', '--force-uuid', repo.dir], dump)
+      tool('svnadmin', ['setuuid', repo.dir, uuid ?? kept])
+    }
+    const everything = { wish: { startRev: 1, endRev: 8 } }
+    const atTier = (tier: string) => scene.ctx({ settings: { 'scm.svn.tier': tier } })
+    const rows = () =>
+      scene.query(
+        `select rev_num as rev, author, message, visibility, tier, paths->0->>'path' as path, r.meta_json->>'uuid' as uuid, content
+           from scm.svn_revisions r
+           left join scm.patch_blobs p on p.repo_id = r.repo_id and source_key = rev_num::text where rev_num = 3`,
+      )
+
+    test('other paths, as many, under the same numbers and dates: rows are rewritten, patches with them', async () => {
+      rewrite('trunk', 'hidem', null)
+      expect(await scene.backfill(everything)).toMatchObject({ total_items_synced: 8 })
+      expect(await rows()).toMatchObject([{ path: '/hidem/f3', tier: 'paths', content: null }])
+      await scene.backfill(everything, atTier('patch'))
+      expect(await rows()).toMatchObject([{ tier: 'patch', content: expect.stringContaining('hidem/f3') }])
+      rewrite('hidem', 'shown', null)
+      expect(await scene.backfill(everything)).toMatchObject({ total_items_synced: 8 })
+      expect(await rows()).toMatchObject([{ path: '/shown/f3', tier: 'paths', content: null }])
+      expect(await scene.backfill(everything)).toMatchObject({ total_items_synced: 0 })
+      expect(await scene.violations()).toEqual([])
+    })
+
+    test('another one that is accepted: of the old one nothing is left under its numbers', async () => {
+      await scene.backfill(everything, atTier('patch'))
+      const [old] = await rows()
+      const uuid = '11111111-2222-3333-4444-555555555555'
+      rewrite('trunk', 'other', uuid)
+      hide('other/f3') // shows less than what was stored
+      await scene.edit(undefined)
+      await registerRepo(scene.ctx(), { repo: `svn:${repo.url}`, projectKey: null })
+      expect(await scene.incremental()).toMatchObject({ status: 'success', items_synced: 8 })
+      expect(await rows()).toEqual([
+        // Its only path is hidden, and so is all of it.
+        {
+          ...old,
+          author: null,
+          message: null,
+          visibility: 'none',
+          tier: 'paths',
+          path: null,
+          uuid,
+          content: null,
+        },
+      ])
+      expect(await scene.query('select * from scm.patch_blobs')).toEqual([])
+      expect(await scene.incremental()).toMatchObject({ status: 'success', items_synced: 0 })
+      expect(await scene.violations()).toEqual([])
     })
 
     test('fewer revisions than were read: the same; after a reset by hand it goes on from there', async () => {

@@ -33,7 +33,9 @@ export function readyPage(ctx: Context, { facts, ...page }: Page): ReadyPage {
     mrs: some(mrs) ? mrPayload(mrs) : null,
     reviews: some(reviews) ? reviewPayload(reviews) : null,
     revisions: some(revisions)
-      ? revisionPayload(revisions, (r) => counted(bulkRevisionReason(r, thresholds)))
+      ? revisionPayload(page.pinned.uuid ?? null, revisions, (r) =>
+          counted(bulkRevisionReason(r, thresholds)),
+        )
       : null,
   }
   // The facts are in the payload now; keeping them too would hold the page twice.

@@ -33,3 +33,11 @@ export async function upsertPatches(
     [by.repoId, by.runId, payload, except],
   )
 }
+
+/** Forgets the patches of what was replaced by another under the same key. */
+export async function deletePatches(tx: Db, repoId: number, keys: string[]): Promise<void> {
+  await rows(tx, 'patch_delete', 'delete from scm.patch_blobs where repo_id = $1 and source_key = any($2)', [
+    repoId,
+    keys,
+  ])
+}

@@ -1,4 +1,4 @@
-import type { Revision } from '../../domain/facts.ts'
+import type { Revision, RevisionPath } from '../../domain/facts.ts'
 import { type Svn, startSvn } from './client.ts'
 import { type Diff, type DiffReader, diffReader, MAX_DIFF_BYTES } from './diff.ts'
 
@@ -7,11 +7,14 @@ export type Found = (rev: number, diff: Diff | null) => void
 
 const RULE = `${'-'.repeat(72)}\n`
 
-/** Only an author or a path with a line break in it could forge what stands between two diffs. */
+/**
+ * An author, a path, or the name of a property with a line break in it could forge what stands between two diffs. Names
+ * of properties are not in the log: who changes any, or copies what may have some, is not framable.
+ */
 export function isFramable({ author, paths, pathCount }: Revision): boolean {
-  return (
-    !author?.includes('\n') && pathCount === paths.length && !paths.some(({ path }) => path.includes('\n'))
-  )
+  const isPlain = ({ path, action, copyFrom, propsChanged }: RevisionPath): boolean =>
+    !path.includes('\n') && action !== 'R' && copyFrom === null && propsChanged === false
+  return !author?.includes('\n') && pathCount === paths.length && paths.every(isPlain)
 }
 
 /**
@@ -56,16 +59,17 @@ function framesReader(started: (rev: number) => void, found: Found) {
   let reader: DiffReader | null = null
   let isFirstLine = false
   let rule = false
-  let blank = false // the one before a rule is no part of the diff
+  let held = '' // of the last line before a rule the end is no part of the diff, whatever it ends
 
   const end = (): void => {
+    reader?.line(held.replace(/\n$/, ''))
+    held = ''
     if (reader !== null) found(rev, reader.diff())
     reader = null
   }
   const body = (line: string): void => {
-    if (blank) reader?.line('\n')
-    blank = line === '\n' && !isFirstLine
-    if (line !== '\n') reader?.line(line)
+    reader?.line(held)
+    held = isFirstLine && line === '\n' ? '' : line
     isFirstLine = false
   }
   /** Answers whether to go on. */
@@ -78,7 +82,6 @@ function framesReader(started: (rev: number) => void, found: Found) {
       started(rev)
       isFirstLine = true
       rule = false
-      blank = false
       return true
     }
     if (rule) body(RULE)
@@ -89,6 +92,12 @@ function framesReader(started: (rev: number) => void, found: Found) {
     return false
   }
   return { line, end }
+}
+
+/** Throws unless the server makes diffs: it is asked for one between a revision and itself. */
+export async function tryDiff(svn: Svn, rev: number): Promise<void> {
+  const doing = `asking whether ${svn.url} has diffs`
+  await eachLine(svn, doing, 'diff', ['-r', `${rev}:${rev}`], `${svn.url}@${rev}`, () => true)
 }
 
 /** The diff of one revision; null when there is more of it than MAX_DIFF_BYTES. */

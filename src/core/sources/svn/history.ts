@@ -1,4 +1,4 @@
-import { SyncError } from '../../domain/errors.ts'
+import { type FailureKind, SyncError } from '../../domain/errors.ts'
 import type { Svn } from './client.ts'
 import type { Entry } from './entries.ts'
 import { type Cost, readLog } from './log.ts'
@@ -56,8 +56,7 @@ export async function* history(
       }
       adapt(size, cost)
     } catch (error) {
-      const isSlow = error instanceof SyncError && error.kind === 'timeout'
-      if (!isSlow || size.revisions <= FEWEST) throw error
+      if (!isOf(error, 'timeout') || size.revisions <= FEWEST) throw error
       size.revisions = Math.max(FEWEST, Math.floor(size.revisions / 4))
       repo.say(`the log is slow: asking for ${size.revisions} revisions at a time`)
       continue
@@ -88,7 +87,7 @@ async function* ofPath(
 ): AsyncGenerator<Entry> {
   const { svn, root, path } = repo
   if (path === '') {
-    yield* readLog(svn, { url: root, from, to, verbose, strict: false, path }, cost)
+    yield* readLog(svn, { url: root, from, to, peg: to, verbose, strict: false, path }, cost)
     return
   }
 
@@ -97,7 +96,7 @@ async function* ofPath(
   try {
     for await (const entry of readLog(
       svn,
-      { url: svn.url, from, to, verbose: true, strict: true, path },
+      { url: svn.url, from, to, peg: to, verbose: true, strict: true, path },
       cost,
     )) {
       if (isFirst && entry.bears && entry.rev > from) {
@@ -108,7 +107,7 @@ async function* ofPath(
       yield entry
     }
   } catch (error) {
-    if (!isFirst || !(error instanceof SyncError) || error.kind !== 'not_found') throw error
+    if (!isFirst || !isOf(error, 'not_found')) throw error
     born = to + 1
   }
   if (born === from) return
@@ -119,10 +118,46 @@ async function* ofPath(
 async function* beforeBirth(repo: Repository, from: number, to: number, cost: Cost): AsyncGenerator<Entry> {
   const { svn, root, path } = repo
   try {
-    const ask = { url: root, from, to, verbose: true, strict: false, path }
+    const ask = { url: root, from, to, peg: to, verbose: true, strict: false, path }
     for await (const entry of readLog(svn, ask, cost)) if (entry.touches) yield entry
   } catch (error) {
-    if (!(error instanceof SyncError) || (error.kind !== 'auth' && error.kind !== 'permission')) throw error
-    repo.say(`what stood at ${path} from r${from} to r${to} cannot be seen without reading the root`)
+    if (!isOf(error, 'auth', 'permission')) throw error
+    yield* ofNode(repo, from, to, cost)
   }
+}
+
+/**
+ * Without the root there is the history of what stands at the path now, wherever it stood before: what `svn log URL`
+ * shows. Where that was nowhere at `to`, svn answers nothing of what came before either, unless it is asked from now.
+ */
+async function* ofNode(repo: Repository, from: number, to: number, cost: Cost): AsyncGenerator<Entry> {
+  const { svn, root, path, youngest: peg } = repo
+  repo.say(`the root cannot be read: of ${path} only what is there now is followed back`)
+  const ask = { url: svn.url, from, peg, verbose: true, strict: false, path }
+  try {
+    yield* readLog(svn, { ...ask, to }, cost)
+    return
+  } catch (error) {
+    if (!isOf(error, 'not_found')) throw error
+  }
+  try {
+    for await (const entry of readLog(svn, { ...ask, to: peg }, cost)) {
+      if (entry.rev > to) return
+      yield entry
+    }
+  } catch (error) {
+    if (!isOf(error, 'not_found')) throw error
+    throw new SyncError(
+      'permission',
+      `${path} from r${from} to r${to} cannot be seen without reading the root`,
+      {
+        hint: `let the user of the worker read ${root}`,
+        cause: error,
+      },
+    )
+  }
+}
+
+function isOf(error: unknown, ...kinds: FailureKind[]): boolean {
+  return error instanceof SyncError && kinds.includes(error.kind)
 }

@@ -66,7 +66,8 @@ async function infoAt(svn: Svn, url: string, peg: 'HEAD' | number) {
   return { root, uuid, at: numberOf(doing, told.get('revision') ?? '') }
 }
 
-async function youngestOf(svn: Svn, url: string): Promise<number> {
+/** The number of the newest revision, which only who is let in may ask for. */
+export async function youngestOf(svn: Svn, url: string): Promise<number> {
   const doing = `asking ${url} for its newest revision`
   // With --revprop svn takes no peg: an @ is an @. But with one at its beginning it loses its slash.
   const target = url.replace(/\/@([^/]*)$/, '/%40$1')

@@ -11,9 +11,11 @@ export interface Cost {
 
 export interface LogAsk {
   url: string
-  /** Revisions from..to, both included, and `to` is where the path is looked up. */
+  /** Revisions from..to, both included. */
   from: number
   to: number
+  /** Where the path is looked up. */
+  peg: number
   /** With changed paths. */
   verbose: boolean
   /** Only while it was this path: not what it was copied from. */
@@ -27,7 +29,7 @@ export interface LogAsk {
  * complete; the entries until then are whole, and nothing before the last of them is missing.
  */
 export async function* readLog(svn: Svn, ask: LogAsk, cost: Cost): AsyncGenerator<Entry> {
-  const { url, from, to, verbose, strict, path } = ask
+  const { url, from, to, peg, verbose, strict, path } = ask
   const doing = `reading the log of ${url} from r${from} to r${to}`
   let ready: Entry[] = []
   let last = from - 1
@@ -41,7 +43,7 @@ export async function* readLog(svn: Svn, ask: LogAsk, cost: Cost): AsyncGenerato
   const options = ['--xml', '-r', `${from}:${to}`]
   options.push(verbose ? '-v' : '-q')
   if (strict) options.push('--stop-on-copy')
-  const child = startSvn(svn, doing, 'log', options, `${url}@${to}`)
+  const child = startSvn(svn, doing, 'log', options, `${url}@${peg}`)
   try {
     for (;;) {
       const since = performance.now()

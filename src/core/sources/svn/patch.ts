@@ -1,7 +1,7 @@
 import { decodeText } from '../../domain/clean.ts'
 import type { Patch, Revision, Tier } from '../../domain/facts.ts'
 import { diffstatOf, MAX_PATCH_BYTES, patchOf } from '../patch.ts'
-import { type Diff, MAX_DIFF_BYTES } from './diff.ts'
+import { DELETED, type Diff, type Lines, MAX_DIFF_BYTES } from './diff.ts'
 import { textOf } from './xml.ts'
 
 /** Gives a revision its patch: the diff, or the lines of each file when that is too big or not asked for. */
@@ -18,15 +18,18 @@ export function fill(revision: Revision, diff: Diff | null, tier: Tier): void {
     return
   }
   if (tier === 'patch') addReason(revision, `diff_size:${diff.sizeBytes}`)
-  const files = diff.files.map((file) => ({ ...file, path: textOf(file.path).text }))
-  const sum = (of: 'additions' | 'deletions'): number => files.reduce((all, file) => all + (file[of] ?? 0), 0)
-  revision.patch = diffstatOf({
-    paths: files,
-    pathCount: diff.fileCount,
-    additions: sum('additions'),
-    deletions: sum('deletions'),
-  })
+  const { files, fileCount: pathCount, additions, deletions } = diff
+  const paths = files.map((file) => ({ ...file, path: nameOf(file, revision) }))
+  revision.patch = diffstatOf({ paths, pathCount, additions, deletions })
   revision.tier = 'numstat'
+}
+
+/** The path without svn's word for a deleted file, unless a file is really named so. */
+function nameOf({ path, additions }: Lines, { paths }: Revision): string {
+  const { text } = textOf(path)
+  if (additions !== 0 || !text.endsWith(DELETED)) return text
+  const isNamedSo = paths.some((one) => one.action !== 'D' && one.path.endsWith(`/${text}`))
+  return isNamedSo ? text : text.slice(0, -DELETED.length)
 }
 
 /** A revision whose diff cannot be had: what the log tells of it, and why there is no more. */

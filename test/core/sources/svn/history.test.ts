@@ -1,6 +1,7 @@
 import { cpSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
+import { SyncError } from '../../../../src/core/domain/errors.ts'
 import type { Revision } from '../../../../src/core/domain/facts.ts'
 import type { Json } from '../../../../src/core/domain/ledger.ts'
 import type { Ask, Page } from '../../../../src/core/sources/source.ts'
@@ -308,6 +309,37 @@ describe.each(TRANSPORTS)('B44 what is hidden, missing or changed later, over $b
     writeFileSync(join(repo.dir, 'conf/authz'), '[/]\n* =\n[/open]\n* = r\n')
     await expect(read(repo)).rejects.toMatchObject({ kind: 'auth' })
     expect(revsOf(await read(repo, '/open'))).toEqual([1, 2, 4, 5])
+  })
+
+  test('a folder below a root that may not be read has the history svn log shows, or none that is called whole', async () => {
+    const repo = repository(
+      [
+        revision(1, '+d proj', '+d other'),
+        ...[2, 3, 4].map((day) => revision(day, `+f proj/f${day}`)),
+        revision(5, 'c proj@4 proj2', '- proj'),
+        ...[6, 7, 8].map((day) => revision(day, `+f proj2/f${day}`)),
+        revision(9, 'c proj2@7 proj'),
+        revision(10, '+f proj/f10'),
+        revision(11, '+f other/f11'),
+        revision(12, '+f proj/f12'),
+      ],
+      at(),
+    )
+    writeFileSync(join(repo.dir, 'conf/svnserve.conf'), '[general]\nanon-access = read\nauthz-db = authz\n')
+    writeFileSync(join(repo.dir, 'conf/authz'), '[/]\n* =\n[/proj]\n* = r\n[/proj2]\n* = r\n')
+    const shown = tool('svn', ['log', '-q', '-r', '1:HEAD', `${repo.url}/proj`]).toString()
+    const revs = [...shown.matchAll(/^r(\d+) /gm)].map(([, rev]) => Number(rev))
+    expect(revs).toEqual([1, 2, 3, 4, 5, 6, 7, 9, 10, 12])
+    expect(revsOf(await read(repo, '/proj'))).toEqual(revs)
+    for (let scanned = 0; scanned < 12; scanned++)
+      for (let to = scanned + 1; to <= 12; to++)
+        expect(revsOf(await read(repo, '/proj', {}, { window: 'range', from: scanned + 1, to }))).toEqual(
+          revs.filter((rev) => rev > scanned && rev <= to),
+        )
+
+    // What stood at a path that is gone cannot be asked for.
+    tool('svn', ['rm', '-q', '-m', 'gone', `file://${repo.dir}/proj`])
+    await expect(read(repo, '/proj')).rejects.toBeInstanceOf(SyncError)
   })
 
   test('authors, dates and messages are missing, empty or garbage, each by itself', async () => {

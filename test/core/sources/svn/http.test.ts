@@ -20,19 +20,22 @@ import {
   revsOf,
   running,
   type SvnRepo,
+  type SvnServer,
   sourceWith,
   svnFolder,
 } from '../../../helpers/svn.ts'
 import { hasApache, startHttpServer } from '../../../helpers/svn-http.ts'
 
 const PASSWORD = 'http-canary-7f3a'
+let server: SvnServer
 let repo: SvnRepo
 let cacheDir: string
 
 beforeAll(async () => {
   if (!hasApache) return
   cacheDir = svnFolder()
-  repo = makeRepository(await startHttpServer({ users: { mara: PASSWORD } }), 'repo')
+  server = await startHttpServer({ users: { mara: PASSWORD } })
+  repo = makeRepository(server, 'repo')
   load(
     repo,
     dumpOf(
@@ -227,6 +230,26 @@ describe.runIf(hasApache)('what a server answers instead', () => {
     const base = repo.url.replace(/repo$/, '')
     expect((await failureOf(read(`${base}nothing`))).kind).toBe('not_found')
     expect((await failureOf(read(`${repo.url}/trnk`))).kind).toBe('not_found')
+  })
+
+  test('503 to the diffs alone: the read fails, and a later one has them', async () => {
+    let isBusy = true
+    const files = makeRepository(server, 'files')
+    const file = (path: string) => ({ path, kind: 'file', action: 'add', text: 'x\n', props: {} }) as const
+    load(files, dumpOf(['a', 'b', 'c'].map((path) => ({ props: { 'svn:log': path }, nodes: [file(path)] }))))
+    const { url } = await front(({ method, url }, response) => {
+      if (!isBusy || method !== 'REPORT' || !url.endsWith('/!svn/me')) return false
+      response.writeHead(503).end()
+      return true
+    })
+    const patches = async () => {
+      const address = url.replace(/repo$/, 'files')
+      const access = accessTo(address, { cacheDir, tier: 'patch', credentials: credentialsFor(url) })
+      return revisionsOf(await readPages(access)).map(({ tier, degraded }) => [tier, degraded])
+    }
+    expect(await failureOf(patches())).toMatchObject({ kind: 'upstream' })
+    isBusy = false
+    expect(await patches()).toEqual(Array.from({ length: 3 }, () => ['patch', null]))
   })
 
   test('B38 nothing at all, or a byte now and then: the deadline ends it, and nothing of svn remains', async () => {

@@ -334,7 +334,7 @@ describe('B42 what is too much', () => {
     timeout: 120_000,
   }, async () => {
     const entry = (rev: number) =>
-      `<logentry revision="${rev}"><paths><path action="A" kind="file">/f${rev}</path></paths><msg>m</msg></logentry>`
+      `<logentry revision="${rev}"><paths><path action="A" kind="file" prop-mods="false">/f${rev}</path></paths><msg>m</msg></logentry>`
     const file = (rev: number, lines: number, width: number) =>
       `printf '%s\\n' '${'-'.repeat(72)}' 'r${rev} | a | 2020' '' 'Index: f${rev}' === '@@ -0,0 +1,${lines} @@'
        awk 'BEGIN { x = sprintf("%${width}d", 7); for (i = 0; i < ${lines}; i++) print "+" x }'`

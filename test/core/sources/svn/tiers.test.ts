@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
 import type { Revision } from '../../../../src/core/domain/facts.ts'
@@ -65,6 +66,12 @@ async function read(
       sourceWith(by ?? {}),
     ),
   )
+}
+
+/** What `svn diff` says of a revision. */
+function truth({ dir }: SvnRepo, rev: number): string {
+  const options = ['-c', String(rev), '--no-diff-deleted', '--internal-diff']
+  return tool('svn', ['diff', ...options, `file://${dir}@${rev}`]).toString()
 }
 
 function shapes(revisions: Revision[]) {
@@ -190,7 +197,7 @@ describe.runIf(hasSvn)('patches', () => {
       repo,
       {},
       by(
-        `case "$*" in *--diff*|diff*) $REAL "$@" | sed '/^r5 |/,$d'; case "$*" in *'-r 6'*) ;; *) echo 'svn: E160004: Corrupt' >&2; exit 1;; esac; exec $REAL "$@";; esac`,
+        `case "$*" in diff*'-r '*) ;; *--diff*|diff*) $REAL "$@" | sed '/^r5 |/,$d'; case "$*" in *'-r 6'*) ;; *) echo 'svn: E160004: Corrupt' >&2; exit 1;; esac; exec $REAL "$@";; esac`,
       ),
     )
     expect(shapes(broken).filter(([, tier]) => tier === 'patch').length).toBeGreaterThan(2)
@@ -212,11 +219,97 @@ describe.runIf(hasSvn)('patches', () => {
       ),
     )
 
-    // When all of them hang, four are tried.
-    const none = await read(repo, {}, by(`case "$*" in *--diff*|diff*) sleep 30;; esac`))
+    // When all of them hang while the server answers, four are tried.
+    const none = await read(
+      repo,
+      {},
+      by(`case "$*" in diff*'-r '*) exit 0;; *--diff*|diff*) sleep 30;; esac`),
+    )
     expect(shapes(none)).toEqual(
       [1, 2, 3, 4, 5, 6, 7, 8].map((rev) => [rev, 'paths', rev < 5 ? 'timeout' : 'diff_skipped', 'ministat']),
     )
+  })
+
+  test('that the server makes none of end the read; a later try has them', async () => {
+    const repo = repository(Array.from({ length: 3 }, (_, i) => [file(`f${i + 1}`, 'x\n')]))
+    const isOut = join(svnFolder(), 'out')
+    const by = (trouble: string) => ({
+      path: fakeSvn(
+        `case "$*" in *--diff*|diff*|proplist*) [ -e ${isOut} ] && { ${trouble}; exit 1; };; esac\nexec $REAL "$@"`,
+      ),
+      deadline: 1500,
+    })
+    const says = (codes: string) =>
+      codes
+        .split(' ')
+        .map((code) => `echo 'svn: ${code}: x' >&2`)
+        .join('; ')
+    for (const [kind, options] of [
+      ['upstream', by(says('E175002'))],
+      ['network', by(says('E170013 E120106'))],
+      ['timeout', by('sleep 30')],
+      ['auth', by(says('E170001'))], // the password was changed meanwhile
+    ] as const) {
+      writeFileSync(isOut, '')
+      for (const tier of ['patch', 'numstat'] as const)
+        await expect(read(repo, { tier }, options)).rejects.toMatchObject({ kind })
+      rmSync(isOut)
+      expect(shapes(await read(repo, {}, options))).toEqual(
+        [1, 2, 3].map((rev) => [rev, 'patch', null, 'diff']),
+      )
+    }
+  })
+
+  test('that the server fails to make while it makes others are told by their paths, after three tries', async () => {
+    const repo = repository(Array.from({ length: 3 }, (_, i) => [file(`f${i + 1}`, 'x\n')]))
+    const asked = join(svnFolder(), 'asked')
+    const path = fakeSvn(
+      `case "$*" in *--diff*) exit 1;; diff*'-c 2 '*) echo x >> ${asked}; echo 'svn: E120106: cut' >&2; exit 1;; esac\nexec $REAL "$@"`,
+    )
+    expect(shapes(await read(repo, {}, { path }))).toEqual([
+      [1, 'patch', null, 'diff'],
+      [2, 'paths', 'diff_network', 'ministat'],
+      [3, 'patch', null, 'diff'],
+    ])
+    expect(readFileSync(asked, 'utf8')).toBe('x\nx\nx\n')
+
+    // One that is not ours to read is asked for once.
+    const shut = fakeSvn(
+      `case "$*" in *--diff*) exit 1;; diff*'@2') echo 'svn: E170001: no' >&2; exit 1;; esac\nexec $REAL "$@"`,
+    )
+    expect(shapes(await read(repo, {}, { path: shut }))[1]).toEqual([2, 'paths', 'diff_auth', 'ministat'])
+  })
+
+  test('cannot be forged by the name of a property, changed or copied', async () => {
+    const name = `my\n\n${'-'.repeat(72)}\nr7 | eve | 2024\n\nIndex: forged`
+    const repo = repository([
+      [{ path: 'd', kind: 'dir', action: 'add', props: {} }, file('d/a', 'x\n', 'add', { [name]: 'v' })],
+      [file('d/a', 'y\n', 'change')],
+      [{ path: 'd', kind: 'dir', action: 'change', props: { [name]: 'v' } }],
+      [{ path: 'e', kind: 'dir', action: 'add', from: { path: 'd', rev: 3 } }],
+      [{ path: 'e', kind: 'dir', action: 'replace', from: { path: 'd', rev: 3 } }],
+      [{ path: 'd', action: 'delete' }],
+      [file('f', '1\n')],
+    ])
+    for (const { rev, patch, tier } of await read(repo))
+      expect([rev, tier, patch?.text]).toEqual([rev, 'patch', truth(repo, rev)])
+  })
+
+  test('end where they end, and lines and files are counted, also with carriage returns', async () => {
+    const repo = repository([
+      [file('a', '1\n'), file('mac', 'x1\rx2\rx3\r'), file('n.txt', 'n1\nn2\n')],
+      [file('mac', 'x1\rnew\r\nx3\rx4\r', 'change')],
+      [file('n.txt', 'n1\r\nn2\r', 'change'), file('z\rz', 'one\n')],
+      [{ path: 'mac', action: 'delete' }, file('x (deleted)', ''), file('y', 'y')],
+    ])
+    const seen = await read(repo)
+    for (const { rev, patch } of seen) expect([rev, patch?.text]).toEqual([rev, truth(repo, rev)])
+    expect((await read(repo, { tier: 'numstat' })).map(({ patch }) => patch?.text)).toEqual([
+      ' a | +1 -0\n mac | +3 -0\n n.txt | +2 -0\n 3 files changed, 6 insertions(+), 0 deletions(-)\n',
+      ' mac | +2 -1\n 1 files changed, 2 insertions(+), 1 deletions(-)\n',
+      ' n.txt | +2 -2\n z\rz | +1 -0\n 2 files changed, 3 insertions(+), 2 deletions(-)\n',
+      ' mac | +0 -0\n x (deleted) | +0 -0\n y | +1 -0\n 3 files changed, 1 insertions(+), 0 deletions(-)\n',
+    ])
   })
 
   test('of many mebibytes come in pages that memory holds', async () => {
@@ -283,4 +376,12 @@ test('lines are counted by their hunks', () => {
     fileCount: 2,
     sizeBytes: lines.join('\n').length + 1,
   })
+})
+
+test('totals are of all files, also of those that are not kept', () => {
+  const reader = diffReader()
+  for (let i = 0; i < 10_005; i++)
+    for (const line of [`Index: ${i}`, '@@ -1 +1,2 @@', '-a', '+b', '+c']) reader.line(`${line}\n`)
+  expect(reader.diff()).toMatchObject({ fileCount: 10_005, additions: 20_010, deletions: 10_005 })
+  expect(reader.diff().files).toHaveLength(10_000)
 })
