@@ -1,6 +1,13 @@
 import { findRepo as lookUp } from '../db/facts/repos.ts'
 import { SyncError } from '../domain/errors.ts'
-import { maskUserinfo, parseRepoRef, type Repo, type SourceKind, spell } from '../domain/repo.ts'
+import {
+  maskUserinfo,
+  parseRepoRef,
+  type Repo,
+  type RepoRef,
+  type SourceKind,
+  spell,
+} from '../domain/repo.ts'
 import type { Source } from '../sources/source.ts'
 import type { Context } from './context.ts'
 
@@ -13,8 +20,7 @@ export async function findRepo(ctx: Context, typed: string): Promise<Repo> {
   const source = sourceFor(ctx, kind)
   const isNumber = /^\d{1,15}$/.test(id)
   const numbered = isNumber ? await lookUp(ctx.db, kind, { repoId: Number(id) }) : null
-  const located =
-    !isNumber || source.locatesNumbers ? await lookUp(ctx.db, kind, { locator: source.locate(id) }) : null
+  const located = !isNumber || source.locatesNumbers ? await findAddress(ctx, source, { kind, id }) : null
 
   if (numbered && located && numbered.repoId !== located.repoId)
     throw new SyncError('usage', `${typed} is repository ${id} (${spell(numbered)}) and ${spell(located)}`, {
@@ -30,6 +36,20 @@ export async function findRepo(ctx: Context, typed: string): Promise<Repo> {
     })
   }
   return repo
+}
+
+/** What stands under exactly this address comes first: its folder may be gone by now, or a link to another one. */
+async function findAddress(ctx: Context, source: Source, { kind, id }: RepoRef): Promise<Repo | null> {
+  let locator: string
+  try {
+    locator = source.locate(id)
+  } catch (error) {
+    if (!(error instanceof SyncError) || !['not_found', 'permission'].includes(error.kind)) throw error
+    const repo = await lookUp(ctx.db, kind, { locator: id })
+    if (repo === null) throw error
+    return repo
+  }
+  return (await lookUp(ctx.db, kind, { locator: id })) ?? (await lookUp(ctx.db, kind, { locator }))
 }
 
 export function sourceFor(ctx: Context, kind: SourceKind): Source {

@@ -14,6 +14,8 @@ export interface Git {
   surroundings: Surroundings
   deadlines: Deadlines
   gitDir: string | null
+  /** The folder of its objects, when they are not those of `gitDir`. */
+  objects?: string
   reach: Reach | null
   signal: AbortSignal
   secrets: readonly string[]
@@ -34,10 +36,12 @@ export function runGit(
   return runChild(programOf(git), doing, args, { ...more, ms: more.ms ?? git.deadlines.ask })
 }
 
-function programOf({ surroundings, gitDir, reach, signal, secrets }: Git): Program {
+function programOf({ surroundings, gitDir, objects, reach, signal, secrets }: Git): Program {
+  const env = environmentOf(surroundings, gitDir, reach)
+  if (objects !== undefined) env.GIT_OBJECT_DIRECTORY = objects
   return {
     file: 'git',
-    env: environmentOf(surroundings, gitDir, reach),
+    env,
     signal,
     failure: (doing, stderr) => failureOf(doing, stderr, secrets),
     remedy: 'install git >= 2.37 and have it in PATH',

@@ -67,6 +67,8 @@ export function environmentOf(
     ['core.fsmonitor', 'false'],
     ['core.askPass', ''],
     ['core.attributesFile', '/dev/null'],
+    // Git 2.43 to 2.45 would take the attributes of a bare repository from its HEAD; what is not there has none.
+    ['attr.tree', 'refs/engram/no-attributes'],
     ['core.quotePath', 'true'],
     // A commit-graph cuts dates to 34 bits and, in a hostile repository, may lie about parents.
     ['core.commitGraph', 'false'],

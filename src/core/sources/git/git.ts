@@ -1,4 +1,5 @@
 import type { Access, Source } from '../source.ts'
+import { bareObjects } from './bare-objects.ts'
 import type { Deadlines, Git } from './child.ts'
 import { reachOf, type Surroundings, secretsOf } from './environment.ts'
 import { isLocal, locate } from './locate.ts'
@@ -37,7 +38,7 @@ export function gitSource(options: Surroundings & { deadlines?: Partial<Deadline
       const git = gitFor(access)
       if (isLocal(access.locator)) {
         const repo = await openLocal(git, access.locator)
-        return readingOf(repo, await readHeads(repo), access)
+        return readingOf(await bareObjects(repo, access), await readHeads(repo), access)
       }
       return openRemote(git, access)
     },

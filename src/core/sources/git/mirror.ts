@@ -3,13 +3,12 @@ import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { SyncError } from '../../domain/errors.ts'
 import type { Access } from '../source.ts'
-import { type Git, runGit, startGit } from './child.ts'
+import { type Git, runGit } from './child.ts'
 import { removeDeadLocks } from './dead-locks.ts'
+import { fetchInto, wanted } from './fetch.ts'
 import { withLock } from './lock.ts'
 import { listRefs, type Remote, readHeads } from './refs.ts'
 import { openRepository, type Repository } from './repository.ts'
-
-const REFSPECS = ['+refs/heads/*:refs/heads/*', '+refs/tags/*:refs/tags/*']
 
 export function mirrorDir(access: Pick<Access, 'cacheDir' | 'locator'>): string {
   const hash = createHash('sha256').update(access.locator).digest('hex').slice(0, 32)
@@ -36,8 +35,10 @@ export async function upToDateMirror(git: Git, access: Access, remote: Remote): 
 
     await removeDeadLocks(dir, access)
     try {
-      await fetch(git, access, dir, (await isBlobless(dir)) ? ['--filter=blob:none'] : [])
+      const filter = (await isBlobless(dir)) ? ['--filter=blob:none'] : []
+      await fetchInto({ ...mirror, git: { ...git, gitDir: dir } }, access, remote, filter)
     } catch (error) {
+      if (error instanceof SyncError && error.kind === 'unsupported') await discardMirror(dir)
       if (!saysBroken(error)) throw error
       access.say('the mirror is broken: making it again')
       return remake(git, access, dir, remote, all)
@@ -89,7 +90,8 @@ async function remake(
       `--object-format=${format}`,
       fresh,
     ])
-    await fetch(git, access, fresh, all ? [] : ['--filter=blob:none'])
+    const mirror = await openRepository({ ...git, gitDir: fresh })
+    await fetchInto(mirror, access, remote, all ? [] : ['--filter=blob:none'])
     const old = `${fresh}.old`
     await rename(dir, old).catch(() => {})
     await rename(fresh, dir)
@@ -100,37 +102,10 @@ async function remake(
   return openRepository({ ...git, gitDir: dir, reach: null })
 }
 
-async function fetch(git: Git, access: Access, dir: string, filter: string[]): Promise<void> {
-  access.say(`fetching ${access.locator}`)
-  const child = startGit(
-    { ...git, gitDir: dir, deadlines: { ...git.deadlines, read: git.deadlines.fetch } },
-    `fetching ${access.locator}`,
-    [
-      'fetch',
-      '--quiet',
-      '--prune',
-      '--no-tags',
-      '--no-write-fetch-head',
-      '--no-auto-maintenance',
-      '--no-recurse-submodules',
-      '--refmap=',
-      ...filter,
-      '--',
-      access.locator,
-      ...REFSPECS,
-    ],
-  )
-  try {
-    await child.finish()
-  } finally {
-    await child.stop()
-  }
-}
-
 async function isSame(mirror: Repository, remote: Remote): Promise<boolean> {
   const has = new Map(await listRefs(mirror))
-  const wanted = remote.refs.filter(([name]) => !name.endsWith('^{}'))
-  return wanted.length === has.size && wanted.every(([name, id]) => has.get(name) === id)
+  const shown = wanted(remote.refs)
+  return shown.length === has.size && shown.every(([name, id]) => has.get(name) === id)
 }
 
 /** Git leaves a `.promisor` file beside each pack it fetched with a filter. */

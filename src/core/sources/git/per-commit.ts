@@ -13,7 +13,7 @@ export interface PerCommit<T> {
   stop(): Promise<void>
 }
 
-/** What every diff is read with: nothing here runs a program or is swayed by a repository's config. */
+/** What every diff is read with: nothing here runs a program. That no setting sways it is the affair of bareObjects. */
 export const SAFE_DIFF = [
   'diff-tree',
   '--stdin',

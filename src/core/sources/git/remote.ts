@@ -1,27 +1,10 @@
 import { stat } from 'node:fs/promises'
-import type { Access, Heads, Reading } from '../source.ts'
-import { type Git, runGit } from './child.ts'
+import type { Access, Reading } from '../source.ts'
+import type { Git } from './child.ts'
+import { listRemote } from './list-remote.ts'
 import { discardMirror, isOfTheMirror, mirrorDir, upToDateMirror } from './mirror.ts'
 import { readingOf, readingOfNothing } from './reading.ts'
-import { parseRefLines, type Remote, readHeads } from './refs.ts'
-
-/** Branches and tags upstream has now: one cheap question. Peeled ids of annotated tags come as `name^{}`. */
-export async function listRemote(git: Git, locator: string): Promise<Remote> {
-  const { out } = await runGit(
-    git,
-    `asking ${locator}`,
-    ['ls-remote', '--', locator, 'refs/heads/*', 'refs/tags/*'],
-    { maxBytes: 64 * 1024 * 1024 },
-  )
-  return { refs: parseRefLines(out, '\t') }
-}
-
-/** What the answer to `ls-remote` comes to as heads; a light tag of a tree cannot be told from one of a commit here. */
-export function headsOfRemote(remote: Remote): Heads {
-  const heads: Heads = {}
-  for (const [name, id] of remote.refs) heads[name.replace(/\^\{\}$/, '')] = id
-  return heads
-}
+import { readHeads } from './refs.ts'
 
 /**
  * Reads through the mirror, and when it turns out broken on the way (a cut pack, a lost object) makes it again, once, and

@@ -16,11 +16,14 @@ export interface Repository {
 export async function openLocal(git: Git, folder: string): Promise<Repository> {
   const gitDir = await findGitDir(folder)
   const commonDir = await commonDirOf(gitDir)
-  if (await notEmpty(join(commonDir, 'shallow')))
-    throw new SyncError('unsupported', oneLine(`${folder} is a shallow clone: its history is cut off`), {
-      hint: `git -C ${folder} fetch --unshallow`,
-    })
+  if (await notEmpty(join(commonDir, 'shallow'))) throw shallow(folder, `git -C ${folder} fetch --unshallow`)
   return openRepository({ ...git, gitDir, reach: null })
+}
+
+export function shallow(locator: string, hint: string): SyncError {
+  return new SyncError('unsupported', oneLine(`${locator} is a shallow clone: its history is cut off`), {
+    hint,
+  })
 }
 
 /** Asks git itself whether it can read what stands in git.gitDir. */

@@ -1,10 +1,10 @@
 import type { Access, Ask, Heads, Survey } from '../source.ts'
 import { type Git, runGit } from './child.ts'
+import { headsOfRemote, listRemote } from './list-remote.ts'
 import { isLocal } from './locate.ts'
 import { mirrorDir, openMirror } from './mirror.ts'
 import { type CommitsAsk, commitsAsk, refuseVanished } from './reading.ts'
 import { peel, present, readHeads } from './refs.ts'
-import { headsOfRemote, listRemote } from './remote.ts'
 import { openLocal, type Repository } from './repository.ts'
 import { between, freshOrSince, revListInput, type Walk, walk } from './walk.ts'
 

@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto'
 import { chmodSync, existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { headsOfRemote } from '../../../../src/core/sources/git/list-remote.ts'
 import { parseRefLines } from '../../../../src/core/sources/git/refs.ts'
-import { headsOfRemote } from '../../../../src/core/sources/git/remote.ts'
 import {
   accessTo,
   EVERYTHING,
