@@ -75,7 +75,11 @@ async function stage(pageSize: number): Promise<Stage> {
   // More crashes than attempts is another story: here every job has to come to its end.
   await scene.query('alter table ing_task alter column max_attempts set default 200')
   const config = join(tempFolder(), 'config.toml')
-  writeFileSync(config, '[scm.http]\nbackoff_base_seconds = 0\nmax_attempts = 5\n', { mode: 0o600 })
+  writeFileSync(
+    config,
+    '[scm.http]\nbackoff_base_seconds = 0\nmax_attempts = 5\n[scm.degradation]\nbase_sleep_seconds = 0.1\nmax_sleep_seconds = 1\n',
+    { mode: 0o600 },
+  )
   const env = {
     ENGRAM_SCM_CONFIG: config,
     GITLAB_URL: gitlab.url,
@@ -142,8 +146,9 @@ describe.each(SIZES)('%i rows a page', (pageSize) => {
     expect(await wrongs(here)).toEqual([])
     expect(count['first commits']).toBeLessThanOrEqual(Math.ceil(COMMITS / 100) + 8)
     expect(count['first mrs']).toBeLessThanOrEqual(Math.ceil(MRS / 99) + 2)
-    // Discussions, state events and approvals of each.
-    expect(count['first reviews']).toBeLessThanOrEqual(MRS * 3 + 10)
+    // Discussions, state events and approvals of each; and the list, whose pages overlap by one: who pages by number
+    // would need one page less, and miss what moves.
+    expect(count['first reviews']).toBeLessThanOrEqual(MRS * 3 + Math.ceil(MRS / 99))
     expect(count['second commits']).toBeLessThanOrEqual(3)
     expect(count['second mrs']).toBeLessThanOrEqual(1)
     expect(count['second reviews']).toBeLessThanOrEqual(1)

@@ -41,6 +41,18 @@ async function read(open: ReturnType<typeof opened>, ask: UpdatesAsk | TimeAsk =
   return all
 }
 
+test('a consumer that leaves waits for no answer', async () => {
+  const { project, open } = await started()
+  some(project, 4)
+  const pages = reviewPages(open(1), FIRST, null)
+  // The last review would be waited for until its time is over, and asked for again.
+  gitlab.fault(({ path }) => (/merge_requests\/4\//.test(path) ? { hang: true } : null))
+  await pages.next()
+  const asked = gitlab.requests.length
+  await pages.return(undefined)
+  expect(gitlab.requests.length).toBe(asked)
+})
+
 const reviewsOf = (pages: Page[]): Review[] => pages.flatMap(({ facts }) => facts.reviews ?? [])
 const asked = (route: Route): number => gitlab.requests.filter((request) => request.route === route).length
 const truthfully = (store: FakeStore, project: ReturnType<GitLab['project']>): string[] =>
@@ -96,6 +108,7 @@ test('no request is made twice by a reading that goes on', async () => {
   const store = new FakeStore()
   await store.sync(open(), 'mrs')
   await store.sync(open(10), 'reviews', 4)
+  await new Promise((resolve) => setTimeout(resolve, 100)) // what was given up may still be on its way to the server
   gitlab.requests.length = 0
   expect(reviewsOf(await store.sync(open(10), 'reviews'))).toHaveLength(20)
   expect(asked('discussions')).toBe(20)

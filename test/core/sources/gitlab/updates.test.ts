@@ -1,6 +1,7 @@
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { allMrs, mrPages, mrsByIid } from '../../../../src/core/sources/gitlab/mrs/mr-pages.ts'
-import { surveyUpdates } from '../../../../src/core/sources/gitlab/mrs/updates.ts'
+import { surveyUpdates, updatesOf } from '../../../../src/core/sources/gitlab/mrs/updates.ts'
+import type { Opened } from '../../../../src/core/sources/gitlab/opened.ts'
 import type { Page, Resume, TimeAsk, UpdatesAsk } from '../../../../src/core/sources/source.ts'
 import { type GitLab, startGitLab } from '../../../helpers/gitlab/server.ts'
 import { asking, failure, LIMITS } from './asking.ts'
@@ -287,6 +288,91 @@ describe('a list that cannot be right', () => {
     const error = await failure(read(open()))
     expect(error).toMatchObject({ kind: 'upstream', retry: 'later' })
     expect(error.message).toMatch(/no end/)
+  })
+
+  test('no end, with every page later than the one before', async () => {
+    const { open } = await started()
+    let asked = 0
+    const get = async () => {
+      asked += 1
+      const at = new Date(NOON - 1e9 + asked * 1000).toISOString()
+      const row = { id: asked, iid: asked, state: 'opened', updated_at: at }
+      return { status: 200, json: [row], next: true, total: null, date: new Date(NOON) }
+    }
+    const rows = updatesOf({ ...open(), client: { get } as never }, FIRST, null).rows()
+    const all = async () => {
+      for await (const _ of rows);
+    }
+    const error = await failure(all())
+    expect(error).toMatchObject({ kind: 'upstream' })
+    expect(error.message).toMatch(/no end/)
+    expect(asked).toBe(100_000)
+  })
+})
+
+describe('the next page, while the first row of this one is held', () => {
+  async function held() {
+    const { project, open } = await started()
+    for (let i = 1; i <= 250; i++) project.mr({ at: NOON - 900_000 + i * 1000 })
+    const { client, ...rest } = open()
+    let underWay = 0
+    const get: Opened['client']['get'] = (...asked) => {
+      underWay += 1
+      return client.get(...asked).finally(() => {
+        underWay -= 1
+      })
+    }
+    const rows = updatesOf({ ...rest, client: { ...client, get } }, FIRST, null).rows()
+    return { rows, first: () => rows.next(), underWay: () => underWay }
+  }
+
+  test('is asked for, and the one behind it is not', async () => {
+    const { rows, first, underWay } = await held()
+    expect((await first()).value).toMatchObject({ mr: { iid: 1 } })
+    await vi.waitFor(() => expect(gitlab.requests).toHaveLength(2))
+    await vi.waitFor(() => expect(underWay()).toBe(0))
+    const got: number[] = []
+    for await (const { mr } of rows) {
+      got.push(mr.iid)
+      if (mr.iid === 100) break
+    }
+    expect(got).toEqual(Array.from({ length: 99 }, (_, i) => i + 2))
+    expect(gitlab.requests).toHaveLength(2)
+  })
+
+  test('fails: that is told behind all rows of this one', async () => {
+    const unhandled: unknown[] = []
+    const note = (reason: unknown) => unhandled.push(reason)
+    process.on('unhandledRejection', note)
+    try {
+      const { rows, first, underWay } = await held()
+      gitlab.fault((_, n) => (n === 2 ? { status: 403 } : null))
+      await first()
+      await vi.waitFor(() => expect(gitlab.requests[1]?.status).toBe(403))
+      await vi.waitFor(() => expect(underWay()).toBe(0))
+      await new Promise(setImmediate)
+      const got: number[] = []
+      const rest = async () => {
+        for await (const { mr } of rows) got.push(mr.iid)
+      }
+      expect(await failure(rest())).toMatchObject({ kind: 'permission' })
+      expect(got).toEqual(Array.from({ length: 99 }, (_, i) => i + 2))
+      expect(gitlab.requests).toHaveLength(2)
+      expect(unhandled).toEqual([])
+    } finally {
+      process.off('unhandledRejection', note)
+    }
+  })
+
+  test('ends with a consumer that leaves', async () => {
+    const { rows, first, underWay } = await held()
+    gitlab.fault((_, n) => (n > 1 ? { hang: true } : null))
+    await first()
+    await vi.waitFor(() => expect(gitlab.requests).toHaveLength(2))
+    expect(underWay()).toBe(1)
+    await rows.return(undefined)
+    expect(underWay()).toBe(0)
+    expect(gitlab.requests).toHaveLength(2)
   })
 })
 

@@ -28,9 +28,14 @@ export interface Client {
   /**
    * Asks for `<instance>/api/v4/<path>`; names in the path come encoded. Throws SyncError: `auth`, `permission`,
    * `not_found` (with `status`), `rate_limited` (with `retryAfterSeconds`), `timeout`, `network`, `upstream` (with
-   * `limit` where a smaller page or another order would do), `config`; the signal's reason when aborted.
+   * `limit` where a smaller page or another order would do), `config`; the signal's reason when aborted, be it the
+   * client's or the one of this request alone.
    */
-  get<S extends Shape = 'array'>(path: string, query?: Query, more?: { expect?: S }): Promise<Answer<S>>
+  get<S extends Shape = 'array'>(
+    path: string,
+    query?: Query,
+    more?: { expect?: S; signal?: AbortSignal },
+  ): Promise<Answer<S>>
   /** So far, by this client. */
   usage(): Usage
 }
@@ -60,18 +65,19 @@ export function makeClient({
   setMaxListeners(0, signal) // one per request under way; Node warns from eleven on
   const root = apiRoot(instance.url)
   const usage: Usage = { requests: 0, limited: 0, unannounced: 0, timeouts: 0, retries: 0, waitedMs: 0 }
-  const turns = makeTurns({ gate, budget, limits, clock, signal, usage })
+  const turns = makeTurns({ gate, budget, limits, clock, usage })
   const tokens = new Set<string>()
 
-  async function get<S extends Shape = 'array'>(
+  async function get<S extends Shape>(
     path: string,
-    query: Query = {},
-    { expect = 'array' as S }: { expect?: S } = {},
+    query: Query,
+    shape: S,
+    signal: AbortSignal,
   ): Promise<Answer<S>> {
     const request = {
       root,
       url: urlOf(root, path, query),
-      shape: expect,
+      shape,
       timeoutMs: limits.timeoutMs,
       maxBytes: limits.maxBytes ?? (query.per_page === 1 ? MAX_BYTES.one : MAX_BYTES.several),
       signal,
@@ -79,7 +85,8 @@ export function makeClient({
     let token = known(await instance.token())
     let renewed = false
     for (let attempt = 1; ; attempt++) {
-      const { result } = await turns.take(path, () => exchange({ ...request, token }, usage, clock.now))
+      const send = () => exchange({ ...request, token }, usage, clock.now)
+      const { result } = await turns.take(path, send, signal)
       if ('json' in result) return result
       if (result.status === 429) usage.limited += 1
       if (result.status === 429 && result.askedMs == null) usage.unannounced += 1
@@ -96,7 +103,7 @@ export function makeClient({
       const next = nextTry(result, attempt, limits, clock.chance())
       if (!next.again) throw failure(path, result, next.retryAfterSeconds)
       usage.retries += 1
-      await turns.rest(next.inMs)
+      await turns.rest(next.inMs, signal)
     }
   }
 
@@ -128,13 +135,19 @@ export function makeClient({
 
   return {
     usage: () => ({ ...usage }),
-    get: (path, query, more) =>
-      get(path, query, more).catch((thrown) => {
-        if (!signal.aborted) throw thrown
-        throw signal.reason instanceof SyncError
-          ? signal.reason
+    get: <S extends Shape = 'array'>(
+      path: string,
+      query: Query = {},
+      { expect = 'array' as S, signal: own }: { expect?: S; signal?: AbortSignal } = {},
+    ) => {
+      const end = own ? AbortSignal.any([signal, own]) : signal
+      return get(path, query, expect, end).catch((thrown) => {
+        if (!end.aborted) throw thrown
+        throw end.reason instanceof SyncError
+          ? end.reason
           : new SyncError('cancelled', shown(`${path} at ${root.host}: cancelled`))
-      }),
+      })
+    },
   }
 }
 

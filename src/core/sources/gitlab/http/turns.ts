@@ -6,11 +6,15 @@ import type { Exchange } from './exchange.ts'
 import { endpointOf, type Gate, type Strain } from './gate.ts'
 import type { HttpLimits } from './wait.ts'
 
-/** When one client sends, and who else learns what came of it. */
+/** When one client sends, and who else learns what came of it. Whatever waits here ends with the signal. */
 export interface Turns {
   /** Sends once the gate and the budget let us, and tells both what came of it. */
-  take<S extends Shape>(path: string, send: () => Promise<Exchange<S>>): Promise<Exchange<S>>
-  rest(ms: number): Promise<void>
+  take<S extends Shape>(
+    path: string,
+    send: () => Promise<Exchange<S>>,
+    signal: AbortSignal,
+  ): Promise<Exchange<S>>
+  rest(ms: number, signal: AbortSignal): Promise<void>
 }
 
 export function makeTurns({
@@ -18,20 +22,22 @@ export function makeTurns({
   budget,
   limits: { backoffBaseMs, backoffMaxMs, maxWaitMs = backoffMaxMs },
   clock,
-  signal,
   usage,
 }: {
   gate: Gate
   budget: Budget | null
   limits: HttpLimits
   clock: Clock
-  signal: AbortSignal
   usage: Usage
 }): Turns {
-  async function take<S extends Shape>(path: string, send: () => Promise<Exchange<S>>): Promise<Exchange<S>> {
+  async function take<S extends Shape>(
+    path: string,
+    send: () => Promise<Exchange<S>>,
+    signal: AbortSignal,
+  ): Promise<Exchange<S>> {
     const endpoint = endpointOf(path)
     // Not in the doorway: who waits for one endpoint, or for the tokens of one tenant, would keep the others out.
-    const lackingMs = await waitForTurn(endpoint)
+    const lackingMs = await waitForTurn(endpoint, signal)
     if (lackingMs > 0) return noTurn(lackingMs)
     const leave = await gate.enter(signal)
     let strain: Strain = 'unknown'
@@ -46,13 +52,13 @@ export function makeTurns({
   }
 
   /** 0 once it is our turn; else how long it would still have taken, beyond the longest wait. */
-  async function waitForTurn(endpoint: string): Promise<number> {
+  async function waitForTurn(endpoint: string, signal: AbortSignal): Promise<number> {
     let patienceMs = maxWaitMs
     for (const ask of [() => gate.turn(endpoint, clock.now()), () => budget?.take() ?? 0]) {
       for (let ms = await ask(); ms > 0; ms = await ask()) {
         if (ms > patienceMs) return ms
         patienceMs -= ms
-        await rest(ms)
+        await rest(ms, signal)
       }
     }
     return 0
@@ -78,7 +84,7 @@ export function makeTurns({
     return { result: { kind: 'rate_limited', why, again: false, askedMs: ms }, said: null }
   }
 
-  async function rest(ms: number): Promise<void> {
+  async function rest(ms: number, signal: AbortSignal): Promise<void> {
     usage.waitedMs += Math.round(ms)
     await clock.sleep(ms, signal)
   }

@@ -25,7 +25,7 @@ const ENDPOINTS: Record<ReviewKind, string> = {
 export async function* reviewOf(
   { client, project }: Pick<Opened, 'client' | 'project'>,
   mr: MergeRequest,
-  { refusals, load }: { refusals: Refusals; load: Load },
+  { refusals, load, left }: { refusals: Refusals; load: Load; left: AbortSignal },
 ): AsyncGenerator<Review> {
   const path = `projects/${project.id}/merge_requests/${mr.iid}`
   const kinds: ReviewKind[] = []
@@ -46,9 +46,9 @@ export async function* reviewOf(
       size: load.size,
       sheet: async (page, size) => {
         load.asks(size)
-        const { json, next, total, date } = await client.get(`${path}/${ENDPOINTS[kind]}`, {
-          page,
-          per_page: size,
+        const query = { page, per_page: size }
+        const { json, next, total, date } = await client.get(`${path}/${ENDPOINTS[kind]}`, query, {
+          signal: left,
         })
         began ??= date
         const items = json.flatMap(eventsOf)
@@ -61,7 +61,7 @@ export async function* reviewOf(
       },
     })
   async function* approvals(): AsyncGenerator<ReviewEvent[]> {
-    const { json } = await client.get(`${path}/approvals`, {}, { expect: 'object' })
+    const { json } = await client.get(`${path}/approvals`, {}, { expect: 'object', signal: left })
     yield approvalEventsOf(json)
   }
   const lists: [ReviewKind, () => AsyncGenerator<ReviewEvent[]>][] = [

@@ -25,8 +25,8 @@ export async function* reviewPages(
 function entriesOf(opened: Opened, updates: Updates): AsyncGenerator<Entry> {
   const refusals = makeRefusals()
   const load = makeLoad(WIDTH)
-  return sideBySide(updates.rows(), load, async function* ({ mr, resumeAt }) {
-    for await (const review of reviewOf(opened, mr, { refusals, load }))
+  return sideBySide(updates.rows(), load, async function* ({ mr, resumeAt }, left) {
+    for await (const review of reviewOf(opened, mr, { refusals, load, left }))
       yield {
         iid: mr.iid,
         // With its review, since nobody may have asked for merge requests by themselves.

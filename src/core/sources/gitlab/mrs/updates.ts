@@ -2,10 +2,10 @@ import { LOOKBACK_MS } from '../../../domain/cursor.ts'
 import { SyncError } from '../../../domain/errors.ts'
 import type { MergeRequest } from '../../../domain/facts.ts'
 import type { Landing, Resume, Survey, TimeAsk, UpdatesAsk } from '../../source.ts'
-import type { Answer } from '../http/answer.ts'
 import type { Opened } from '../opened.ts'
 import { mergeRequestOf } from '../records/mr.ts'
 import { allOf, goesOn, isTooLarge, largerThan, PER_PAGE, type Sheet, smallerThan } from '../shifting.ts'
+import { inOrder, list } from './list.ts'
 
 /** A merge request of the list, and from when to list to see it and all behind it again. */
 export interface Listed {
@@ -36,9 +36,6 @@ interface Asked {
 /** Half of the pages of 20 million merge requests: the largest project known, GitLab itself, has 0.2 million. */
 const MOST_PAGES = 100_000
 
-/** A list that begins so much too early does not know `updated_after`; a server may well round it to seconds. */
-const ROUNDED_MS = 1000
-
 /**
  * Keyset paging, which GitLab does not have for merge requests, made of what it has: always page 1, of what was updated
  * at the last instant seen or later. What is touched meanwhile moves to the end and comes again; nothing moves over the
@@ -53,6 +50,7 @@ export function updatesOf(
   const until = ask.window === 'time' ? ask.until.getTime() : Number.POSITIVE_INFINITY
   const [since, before] = (resume && parseToken(resume.token)) ?? [ask.since?.getTime() ?? null, 0]
 
+  const left = new AbortController() // ends a request for rows that nobody takes any more
   const listed = new Map<number, Pick<MergeRequest, 'digest' | 'updatedAt'>>()
   let leftOut = 0
   let firstTotal: number | null = null
@@ -62,7 +60,7 @@ export function updatesOf(
   let present: number | null = null
 
   const page = async (from: number | null, n: number, size: number): Promise<Sheet<MergeRequest>> => {
-    const answer = await list(opened, ask, from, n, size)
+    const answer = await list(opened, ask, from, n, size, left.signal)
     const items = inOrder(opened, answer, from)
     present = (answer.date ?? new Date()).getTime()
     began ??= present
@@ -139,6 +137,7 @@ export function updatesOf(
         }
       }
     } finally {
+      left.abort()
       await asked?.sheet.catch(() => {})
     }
   }
@@ -206,43 +205,6 @@ function parseToken(token: string): [instant: number, records: number] | null {
   const [, instant = '', records = ''] = /^(.+)#(\d+)$/.exec(token) ?? []
   const ms = Date.parse(instant)
   return Number.isNaN(ms) ? null : [ms, Number(records)]
-}
-
-function list(
-  { client, project }: Pick<Opened, 'client' | 'project'>,
-  ask: UpdatesAsk | TimeAsk,
-  from: number | null,
-  n: number,
-  size: number,
-): Promise<Answer<'array'>> {
-  return client.get(`projects/${project.id}/merge_requests`, {
-    scope: 'all',
-    state: 'all',
-    order_by: 'updated_at',
-    sort: 'asc',
-    updated_after: from === null ? undefined : new Date(from).toISOString(),
-    updated_before: ask.window === 'time' ? ask.until.toISOString() : undefined,
-    page: n,
-    per_page: size,
-  })
-}
-
-/** A page whose order is not what was asked for would lead past rows that were never seen. */
-function inOrder(
-  { project }: Pick<Opened, 'project'>,
-  answer: Answer<'array'>,
-  from: number | null,
-): MergeRequest[] {
-  const refuse = (why: string): SyncError => new SyncError('upstream', `the list of merge requests ${why}`)
-  const mrs = answer.json.map(mergeRequestOf)
-  let before = from === null ? Number.NEGATIVE_INFINITY : from - ROUNDED_MS
-  for (const { iid, updatedAt, meta } of mrs) {
-    if (typeof meta.project_id === 'number' && meta.project_id !== project.id)
-      throw refuse(`of project ${project.id} has !${iid} of project ${meta.project_id}`)
-    if (updatedAt < before) throw refuse(`is not by time of update, or begins before that: !${iid}`)
-    before = updatedAt
-  }
-  return from === null ? mrs : mrs.filter((mr) => mr.updatedAt >= from)
 }
 
 function latest(a: number | null, b: number | null): number | null {
