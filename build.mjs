@@ -23,7 +23,7 @@ const precompiledCheck = {
 rmSync(`${root}dist`, { recursive: true, force: true })
 await build({
   absWorkingDir: root,
-  entryPoints: ['src/shell/main.ts', ...commands],
+  entryPoints: ['src/shell/main.ts', 'src/shell/help.ts', ...commands],
   outdir: 'dist',
   outbase: 'src',
   bundle: true,

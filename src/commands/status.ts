@@ -46,6 +46,7 @@ export default class Status extends BaseCommand {
     }),
     'interval-seconds': Flags.integer({
       min: 1,
+      max: 86_400,
       summary: 'Rest between pages; 2',
       helpValue: 'SECONDS',
       dependsOn: ['watch'],

@@ -26,7 +26,11 @@ interface Parsed<C extends typeof Command> {
 export abstract class BaseCommand extends Command {
   static override baseFlags = {
     json: Flags.boolean({ summary: 'Print the report as one line of JSON', helpGroup: 'GLOBAL' }),
-    quiet: Flags.boolean({ char: 'q', summary: 'Print nothing on success', helpGroup: 'GLOBAL' }),
+    quiet: Flags.boolean({
+      char: 'q',
+      summary: 'Print nothing on success; with --json still the one line',
+      helpGroup: 'GLOBAL',
+    }),
     verbose: Flags.boolean({
       char: 'v',
       summary: 'Log decisions too, not only transitions',

@@ -52,7 +52,8 @@ async function dispatch(argv: string[], only: string | undefined): Promise<void>
   }
   // The short binaries show their own name in help. Their root must hold no manifest, or `single` is ignored.
   const commands = { strategy: 'single', target: `../dist/commands/${only}.js` }
-  pjson.oclif = { ...pjson.oclif, bin: `engram-scm-${only}`, topics: {}, commands }
+  const helpClass = '../dist/shell/help.js'
+  pjson.oclif = { ...pjson.oclif, bin: `engram-scm-${only}`, topics: {}, commands, helpClass }
   const config = await Config.load({
     root: fileURLToPath(new URL('bin', root)),
     pjson,

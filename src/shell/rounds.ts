@@ -1,5 +1,6 @@
 import { SyncError } from '../core/domain/errors.ts'
 import { reportFailure } from './failure.ts'
+import { LONGEST_TIMER_MS } from './stop.ts'
 
 const MISTAKES = ['usage', 'config', 'not_found', 'unsupported']
 
@@ -43,11 +44,11 @@ export async function inRounds<R extends { exit_code: 0 | 1 | 2 }>(
   }
 }
 
-/** Until the time is over, or the process is asked to stop. */
+/** Until the time is over, 24.8 days at most, or the process is asked to stop. */
 export function rest(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     if (signal.aborted) return resolve()
-    const timer = setTimeout(done, ms)
+    const timer = setTimeout(done, Math.min(ms, LONGEST_TIMER_MS))
     signal.addEventListener('abort', done, { once: true })
     function done() {
       clearTimeout(timer)

@@ -16,19 +16,24 @@ export function listenForStop(): void {
   }
 }
 
-const LONGEST_TIMER_MS = 2 ** 31 - 1
+/** 24.8 days; a longer timer would fire at once. */
+export const LONGEST_TIMER_MS = 2 ** 31 - 1
 
 /** Also aborted when the process has run so long. */
 export function stopWithin(seconds: number): AbortSignal {
   const over = new AbortController()
-  const left = Math.max(0, seconds * 1000 - performance.now())
   const end = () =>
     over.abort(
       new SyncError('deadline', `the deadline of ${seconds} s is over`, {
         hint: 'the same command again goes on behind the last page that was stored',
       }),
     )
-  setTimeout(end, Math.min(left, LONGEST_TIMER_MS)).unref()
+  const arm = () => {
+    const left = Math.max(0, seconds * 1000 - performance.now())
+    if (left > LONGEST_TIMER_MS) setTimeout(arm, LONGEST_TIMER_MS).unref()
+    else setTimeout(end, left).unref()
+  }
+  arm()
   return AbortSignal.any([stopSignal, over.signal])
 }
 

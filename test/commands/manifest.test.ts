@@ -23,6 +23,7 @@ describe.each(COMMANDS)('$id', (command) => {
     expect(linesOf(help.out)[0]).toBe(command.summary)
     expect(help.out).toContain(`$ engram-scm-sync ${wordsOf(command).join(' ')}`)
     expect(help.out).not.toMatch(HARMFUL)
+    expect(help.out).not.toMatch(/[ |][\])]/) // an alternative to nothing
     expect(command.examples?.length).toBeGreaterThan(0)
   })
 
@@ -64,6 +65,7 @@ describe.each(BINARIES)('engram-scm-%s', (bin) => {
     expect(help).toMatchObject({ code: 0, err: '' })
     expect(help.out).toMatch(new RegExp(`USAGE\\n  \\$ engram-scm-${bin}`))
     if (bin !== 'sync') expect(help.out).not.toContain('engram-scm-sync')
+    expect(help.out).not.toMatch(/\$ \S+ {2}| $|[ |][\])]/m)
     expect(help.out).not.toMatch(HARMFUL)
   })
 

@@ -33,24 +33,24 @@ describe('status --health', () => {
   test('good is 0, a warning 1, something critical 2, each with a page on stdout', async () => {
     expect(await run(['status', '--health'], here())).toMatchObject({
       code: 0,
-      out: 'healthy: 11 checks, nothing found\n',
+      out: 'healthy: 12 checks, nothing found\n',
     })
     await warned()
     expect(await run(['status', '--health'], here())).toMatchObject({
       code: 1,
       out: expect.stringMatching(
-        /^healthy, with warnings: 1 of 11 .*\n\nwarning orphan_locks\n {2}1 locks .*\n {2}→ /,
+        /^healthy, with warnings: 1 of 12 .*\n\nwarning orphan_locks\n {2}1 locks .*\n {2}→ /,
       ),
     })
     const mend = await critical()
     try {
       const ran = await run(['status', '--health', '--include-details', '-q'], here())
-      expect(ran).toMatchObject({ code: 2, err: '', out: expect.stringContaining('not healthy: 2 of 11') })
+      expect(ran).toMatchObject({ code: 2, err: '', out: expect.stringContaining('not healthy: 2 of 12') })
       expect(ran.out).toContain('name=uk_task_active')
       const json = await run(['status', '--health', '--json'], here())
       expect(json.code).toBe(2)
       expect(json.json()).toMatchObject([
-        { healthy: false, failed_checks: 2, passed_checks: 9, exit_code: 2 },
+        { healthy: false, failed_checks: 2, passed_checks: 10, exit_code: 2 },
       ])
     } finally {
       await mend()
@@ -95,6 +95,11 @@ test.each([
   const ran = await runHere(args, here())
   expect(ran.code, ran.out).toBe(2)
   expect(`${ran.out}${ran.err}`).toMatch(/error/)
+})
+
+test('a rest of more than a day is refused', async () => {
+  const ran = await runHere(['status', '--watch', '--interval-seconds', '3000000'], here())
+  expect(ran).toMatchObject({ code: 2, err: expect.stringMatching(/86400.*3000000/) })
 })
 
 const script = spawnSync('script', ['--version']).status === 0

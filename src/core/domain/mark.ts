@@ -1,4 +1,5 @@
 /** Where a cursor stands: at a time, or for Subversion at a revision. */
+import { instantIn } from './instant.ts'
 import type { SourceKind } from './repo.ts'
 
 /** As ing_cursor has it. */
@@ -39,12 +40,9 @@ export function parseMark(type: MarkType, written: unknown): Mark | null {
   return type === 'TIME' ? parseTime(written) : parseRevision(written)
 }
 
-/** Without a zone it is UTC. */
 function parseTime(written: unknown): Mark | null {
-  if (typeof written !== 'string' || !/^\d{4}-\d\d-\d\d/.test(written)) return null
-  const naive = !/(Z|[+-]\d\d:?\d\d)$/i.test(written)
-  const date = new Date(naive && written.includes('T') ? `${written}Z` : written)
-  return Number.isNaN(date.getTime()) ? null : timeMark(date)
+  const instant = typeof written === 'string' ? instantIn(written) : null
+  return instant && timeMark(instant)
 }
 
 /** Subversion counts in a signed 32-bit number. */

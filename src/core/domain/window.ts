@@ -1,4 +1,5 @@
 import { SyncError } from './errors.ts'
+import { FIRST_MS, parseInstant } from './instant.ts'
 
 /** [since, until): every instant of a plan belongs to exactly one chunk. */
 export interface TimeWindow {
@@ -39,7 +40,7 @@ export function windowWished(wish: WindowWish, now: Date, defaultHours: number):
     const until = wish.until === undefined ? now : parseInstant(wish.until, '--until')
     const since =
       wish.since === undefined
-        ? new Date(until.getTime() - defaultHours * HOUR_MS)
+        ? new Date(Math.max(FIRST_MS, until.getTime() - defaultHours * HOUR_MS))
         : parseInstant(wish.since, '--since')
     if (since >= until) {
       throw new SyncError('usage', `--since ${iso(since)} is not before --until ${iso(until)}`, {
@@ -82,34 +83,8 @@ export function chunksOf(window: TimeWindow, hours: number): TimeWindow[] {
   return chunks
 }
 
-const ISO =
-  /^(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?)?\s*(Z|[+-]\d{2}:?\d{2})?$/i
-
-/** ISO 8601 from 1970 on: a date alone, a naive time (UTC), `Z`, an offset, fractions. */
-export function parseInstant(text: string, name: string): Date {
-  const match = ISO.exec(text.trim())
-  const date = match && new Date(normalised(match))
-  if (!match || !date || !(date.getTime() >= 0) || !sameDay(match)) {
-    throw new SyncError('usage', `${name} ${JSON.stringify(text)} is not a time`, {
-      hint: 'write it as 2025-01-31, 2025-01-31T10:00:00Z or 2025-01-31T10:00:00+08:00',
-    })
-  }
-  return date
-}
-
 function iso(date: Date): string {
   return date.toISOString()
-}
-
-function normalised(m: RegExpExecArray): string {
-  const [, y, mo, d, h = '00', mi = '00', s = '00', fraction = '', zone = 'Z'] = m
-  const offset = zone.toUpperCase() === 'Z' ? 'Z' : `${zone.slice(0, 3)}:${zone.slice(-2)}`
-  return `${y}-${mo}-${d}T${h}:${mi}:${s}.${fraction.slice(0, 3).padEnd(3, '0')}${offset}`
-}
-
-/** `new Date('2025-02-30…')` is the 2nd of March; a person meant something else. */
-function sameDay(m: RegExpExecArray): boolean {
-  return new Date(`${m[1]}-${m[2]}-${m[3]}T00:00:00Z`).getUTCDate() === Number(m[3])
 }
 
 /** Cuts a window into equal pieces of about so many seconds: at most half as much again, so that no sliver is left. */

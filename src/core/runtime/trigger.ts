@@ -1,9 +1,10 @@
-import { readFileSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import { cleanText } from '../domain/clean.ts'
 import { SyncError } from '../domain/errors.ts'
+import { parseInstant } from '../domain/instant.ts'
 import type { Json } from '../domain/ledger.ts'
+import { maskUserinfo } from '../domain/repo.ts'
 import { SCHEDULER_CODES, type Shard, TRIGGER_TYPES, type Trigger } from '../domain/trigger.ts'
-import { parseInstant } from '../domain/window.ts'
 import { nearest } from './nearest.ts'
 
 /** The flags of a trigger, and the variables that stand in for one that is not given. */
@@ -102,7 +103,7 @@ function paramsOf({ text, name }: Said, redact: (text: string) => string): Json 
   if (Buffer.byteLength(json) > MOST_BYTES)
     throw new SyncError('usage', `${name} is longer than ${MOST_BYTES} bytes`)
   try {
-    return stored(JSON.parse(json), redact)
+    return stored(JSON.parse(json), (text) => cleanText(maskUserinfo(redact(text))))
   } catch (cause) {
     if (cause instanceof SyncError) throw cause
     throw new SyncError('usage', `${name} is not JSON`, {
@@ -112,19 +113,31 @@ function paramsOf({ text, name }: Said, redact: (text: string) => string): Json 
   }
 
   /** As PostgreSQL can hold it, and without what is secret here. */
-  function stored(value: Json, redact: (text: string) => string, depth = 0): Json {
+  function stored(value: Json, clean: (text: string) => string, depth = 0): Json {
     if (depth > MOST_DEPTH) throw new SyncError('usage', `${name} is nested more than ${MOST_DEPTH} deep`)
-    if (typeof value === 'string') return cleanText(redact(value))
-    if (Array.isArray(value)) return value.map((item) => stored(item, redact, depth + 1))
+    if (typeof value === 'string') return clean(value)
+    if (Array.isArray(value)) return value.map((item) => stored(item, clean, depth + 1))
     if (value === null || typeof value !== 'object') return value
     const entries = Object.entries(value)
-    return Object.fromEntries(entries.map(([k, v]) => [cleanText(redact(k)), stored(v, redact, depth + 1)]))
+    return Object.fromEntries(entries.map(([k, v]) => [clean(k), stored(v, clean, depth + 1)]))
   }
 }
 
+/** At most one byte more than may be: a wrong name may be of something huge, or endless. */
 function contentOf(file: string, name: string): string {
   try {
-    return readFileSync(file, 'utf8')
+    const open = openSync(file, 'r')
+    try {
+      const kind = fstatSync(open)
+      if (!kind.isFile() && !kind.isFIFO()) throw new Error(`${file} is neither a file nor a pipe`)
+      const bytes = Buffer.alloc(MOST_BYTES + 1)
+      let length = 0
+      for (let got = -1; got !== 0; length += got)
+        got = readSync(open, bytes, length, bytes.length - length, null)
+      return bytes.toString('utf8', 0, length)
+    } finally {
+      closeSync(open)
+    }
   } catch (cause) {
     throw new SyncError('usage', `${name}: ${(cause as Error).message}`, { cause })
   }

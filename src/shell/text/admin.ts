@@ -24,7 +24,7 @@ const pair = (x: { repo_id: number; job_type: string }) => `repository ${x.repo_
 
 export const jobsText = (r: admin.JobsReport) =>
   listed(
-    'no such job',
+    'no job is like that',
     ['job', 'repository', 'kind', 'mode', 'status', 'tries', 'due', 'held by', 'error'],
     r.jobs.map((j) => [
       j.job_id,

@@ -1,4 +1,5 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { execFileSync, spawn } from 'node:child_process'
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
@@ -64,6 +65,9 @@ test.each([
   [{ 'trigger-params': `"${'x'.repeat(65_536)}"` }, 'longer than 65536 bytes', undefined],
   [{ 'trigger-params': '['.repeat(30_000) + ']'.repeat(30_000) }, 'nested more than 64 deep', undefined],
   [{ 'trigger-params': '@/nowhere/at/all' }, 'ENOENT', undefined],
+  [{ 'trigger-params': '@/dev/zero' }, '/dev/zero is neither a file nor a pipe', undefined],
+  [{ 'trigger-params': '@/' }, '/ is neither a file nor a pipe', undefined],
+  [{ 'trigger-params': '@/proc/self/environ' }, 'is not JSON', undefined],
   [{ shard: '3/3' }, '--shard "3/3" is not a shard', '0/3'],
   [{ shard: '0/0' }, 'is not a shard', '0/3'],
   [{ shard: '1' }, 'is not a shard', '0/3'],
@@ -77,6 +81,43 @@ test.each([
   expect(thrown).toBeInstanceOf(SyncError)
   expect(thrown).toMatchObject({ kind: 'usage', message: expect.stringContaining(says) })
   if (hint) expect((thrown as SyncError).hint).toContain(hint)
+})
+
+test('of a file no more is read than may be', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'trigger-'))
+  try {
+    const file = join(folder, 'params.json')
+    const exact = `"${'x'.repeat(65_534)}"`
+    writeFileSync(file, exact)
+    expect(read({ 'trigger-params': `@${file}` }).params).toBe('x'.repeat(65_534))
+    truncateSync(file, 2 ** 40) // a hole, which nobody could read as a whole
+    expect(() => read({ 'trigger-params': `@${file}` })).toThrow('longer than 65536 bytes')
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+})
+
+test('of a pipe no more is read than may be, however it comes', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'trigger-'))
+  try {
+    const pipe = join(folder, 'params')
+    execFileSync('mkfifo', [pipe])
+    const written = (by: string) => {
+      spawn('bash', ['-c', `(${by}) > "$0"`, pipe], { stdio: 'ignore' })
+      return read({ 'trigger-params': `@${pipe}` }).params
+    }
+    expect(written(`echo '{"a":'; sleep 0.2; echo '1}'`)).toEqual({ a: 1 })
+    expect(() => written('yes')).toThrow('longer than 65536 bytes')
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+})
+
+test('what stands before the @ of a URL is not kept', () => {
+  const { params } = read({
+    'trigger-params': '{"url":"https://u:hunter2@h/x","https://k@h":["a@b", "glpat-secret"]}',
+  })
+  expect(params).toEqual({ url: 'https://***@h/x', 'https://***@h': ['a@b', '[redacted]'] })
 })
 
 test('parameters are kept as the database can hold them, from a file too, and without secrets', () => {
