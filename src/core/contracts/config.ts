@@ -60,7 +60,8 @@ const storage = group('Storage', {
   data_dir: path({
     env: 'ENGRAM_SCM_DATA_DIR',
     example: '/var/lib/engram-scm',
-    about: "Where mirrors are kept, all of which can be made again; without it, the user's data folder.",
+    about:
+      "The embedded database, what is owed to XXL-Job, and mirrors; only `mirrors/` can be made again. Without it, the user's data folder.",
   }),
 })
 
@@ -364,7 +365,8 @@ const worker = group('Worker', {
     unit: 'seconds',
     env: 'SCM_WORKER_RENEW_INTERVAL_SECONDS',
     flag: '--renew-interval',
-    about: 'Pause between renewals; below half the lease, so that one may fail.',
+    about:
+      'Pause between renewals; must stay below half the lease, so that one may fail, and counts as a third of it where it is longer.',
   }),
   max_renew_failures: int({
     default: 3,

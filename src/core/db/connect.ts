@@ -19,8 +19,11 @@ export interface PoolOptions {
   dsn: string
   max: number
   applicationName: string
-  /** Longest a statement may take; a little later the client gives up, has it cancelled and drops the connection. */
-  statementTimeoutMs: number
+  /**
+   * Longest a statement may take; a little later the client gives up, has it cancelled and drops the connection. Null
+   * waits for as long as it takes.
+   */
+  statementTimeoutMs: number | null
   onLost?: (error: Error) => void
 }
 
@@ -34,7 +37,7 @@ export function openPool(o: PoolOptions): pg.Pool {
     max: o.max,
     application_name: o.applicationName,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-    query_timeout: o.statementTimeoutMs + ANSWER_GRACE_MS,
+    query_timeout: o.statementTimeoutMs === null ? 0 : o.statementTimeoutMs + ANSWER_GRACE_MS,
     keepAlive: true,
     types,
   })

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs'
+import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type pg from 'pg'
 import journal from '../../../drizzle/meta/_journal.json' with { type: 'json' }
@@ -12,6 +13,12 @@ export type SchemaState = 'current' | 'missing' | 'older' | 'newer'
 const KNOWN = journal.entries.map((e) => e.when)
 /** Any fixed number: one migration at a time per database. drizzle's migrator takes no lock itself (5 of 6 racers failed). */
 const MIGRATION_LOCK = 7_301_001
+const LOCK_POLL_MS = 200
+
+interface Surroundings {
+  say: (what: string) => void
+  signal: AbortSignal
+}
 
 export async function schemaState(pool: pg.Pool): Promise<SchemaState> {
   try {
@@ -36,8 +43,12 @@ export function tooNew(): SyncError {
   })
 }
 
-/** All pending migrations in one transaction; harmless when there are none. Refuses a schema this code does not know. */
-export async function migrate(pool: pg.Pool): Promise<{ applied: number }> {
+/**
+ * All pending migrations in one transaction; harmless when there are none. Refuses a schema this code does not know.
+ * Waits for a migration that another process is at, until the signal is aborted. The server sets its statements no limit
+ * of time, and the pool should not either: an index of a large table takes longer than anything else.
+ */
+export async function migrate(pool: pg.Pool, around?: Surroundings): Promise<{ applied: number }> {
   if ((await schemaState(pool)) === 'newer') throw tooNew()
   const [{ drizzle }, migrator] = await Promise.all([
     import('drizzle-orm/node-postgres'),
@@ -45,7 +56,8 @@ export async function migrate(pool: pg.Pool): Promise<{ applied: number }> {
   ])
   const client = await pool.connect()
   try {
-    await client.query('select pg_advisory_lock($1)', [MIGRATION_LOCK])
+    await client.query('set statement_timeout = 0')
+    await takeLock(client, around)
     const before = await applied(client)
     await migrator.migrate(drizzle({ client }), {
       migrationsFolder: migrationsFolder(),
@@ -57,7 +69,18 @@ export async function migrate(pool: pg.Pool): Promise<{ applied: number }> {
     throw toSyncError(cause instanceof Error && cause.cause ? cause.cause : cause)
   } finally {
     await client.query('select pg_advisory_unlock($1)', [MIGRATION_LOCK]).catch(() => {})
-    client.release()
+    client.release(true) // its setting ends with it
+  }
+}
+
+/** Asked for again and again: who waits inside the server could not be stopped. */
+async function takeLock(client: pg.PoolClient, around?: Surroundings): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    const { rows } = await client.query('select pg_try_advisory_lock($1) as mine', [MIGRATION_LOCK])
+    if (rows[0].mine) return
+    if (tries === 1) around?.say('waiting for another migration of this database')
+    await pause(LOCK_POLL_MS)
+    around?.signal.throwIfAborted()
   }
 }
 

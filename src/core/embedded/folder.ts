@@ -12,7 +12,7 @@ const MAX_SOCKET_PATH_BYTES = process.platform === 'linux' ? 107 : 103
 /** Makes the base folder. Root leaves it passable for the account PostgreSQL runs as, closed to listing. */
 export async function makeBase(place: Place, owner: Owner): Promise<void> {
   try {
-    const made = await mkdir(place.base, { recursive: true, mode: owner.switched ? 0o711 : 0o700 })
+    const made = await makeFolders(place.base, owner.switched ? 0o711 : 0o700)
     if (!owner.switched) return
 
     // A strict umask closes what mkdir just made, and mkdtemp hands out 0700. Only folders that are ours by being
@@ -26,6 +26,23 @@ export async function makeBase(place: Place, owner: Owner): Promise<void> {
     await giveData(place, owner)
   } catch (error) {
     throw folderFailure(place.base, error)
+  }
+}
+
+/**
+ * With those above it; answers the topmost one made, if any. Node's own way never ends where a folder that exists says
+ * ENOENT to what is made in it, as /proc does (Node 20.20).
+ */
+async function makeFolders(folder: string, mode: number): Promise<string | undefined> {
+  const isThere = async () => (await stat(folder).catch(() => null))?.isDirectory() === true
+  if (await isThere()) return undefined
+  const above = await makeFolders(dirname(folder), mode)
+  try {
+    await mkdir(folder, { mode })
+    return above ?? folder
+  } catch (error) {
+    if (errno(error) === 'EEXIST' && (await isThere())) return above // somebody else was faster
+    throw error
   }
 }
 

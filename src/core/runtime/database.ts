@@ -34,10 +34,13 @@ export async function reachDatabase(
   return { dsn: embedded.dsn, embedded }
 }
 
+/** Two connections for each job or trigger, in whichever pool of workers, and three besides. */
 export function poolOf(config: Config, dsn: string, onLost?: (error: Error) => void): pg.Pool {
+  const { worker, executor } = config.scm
+  const pools = Object.values(worker.pools).map(({ parallelism }) => parallelism ?? 0)
   return openPool({
     dsn,
-    max: Math.max(config.scm.worker.parallelism, config.scm.executor.parallelism) * 2 + 3,
+    max: Math.max(worker.parallelism, executor.parallelism, ...pools) * 2 + 3,
     applicationName: 'engram-scm',
     statementTimeoutMs: config.postgres.statement_timeout_ms ?? (config.scm.worker.lease_seconds * 1000) / 2,
     ...(onLost ? { onLost } : {}),
@@ -49,11 +52,24 @@ export function onlookersPoolOf(dsn: string): pg.Pool {
   return openPool({ dsn, max: 3, applicationName: 'engram-scm', statementTimeoutMs: 5_000 })
 }
 
+/** On a connection without the limits of the others. */
+export async function migrateAt(
+  dsn: string,
+  around: { say: (what: string) => void; signal: AbortSignal },
+): Promise<number> {
+  const pool = openPool({ dsn, max: 1, applicationName: 'engram-scm', statementTimeoutMs: null })
+  try {
+    return (await migrate(pool, around)).applied
+  } finally {
+    await pool.end()
+  }
+}
+
 /** The embedded database is brought up to date by itself; an external one only by `db migrate`. */
 export async function requireSchema(
   pool: pg.Pool,
-  embedded: boolean,
-  say: (what: string) => void,
+  { dsn, embedded }: Database,
+  around: { say: (what: string) => void; signal: AbortSignal },
 ): Promise<void> {
   const state = await schemaState(pool)
   switch (state) {
@@ -67,7 +83,7 @@ export async function requireSchema(
         const what = state === 'missing' ? 'has no engram-scm schema' : 'has an older engram-scm schema'
         throw new SyncError('config', `the database ${what}`, { hint: 'run: engram-scm-sync db migrate' })
       }
-      say('preparing the database')
-      await migrate(pool)
+      around.say('preparing the database')
+      await migrateAt(dsn, around)
   }
 }

@@ -2,10 +2,10 @@ import type pg from 'pg'
 import type { Config } from '../contracts/config.ts'
 import type { DatabaseReport } from '../contracts/database.ts'
 import { row } from '../db/connect.ts'
-import { migrate, schemaState } from '../db/migrate.ts'
+import { schemaState } from '../db/migrate.ts'
 import { SyncError } from '../domain/errors.ts'
 import { type EmbeddedServer, ensureServer, findServer, stopServer } from '../embedded/server.ts'
-import { embeddedDir, poolOf } from './database.ts'
+import { embeddedDir, migrateAt, poolOf } from './database.ts'
 
 interface Surroundings {
   say: (what: string) => void
@@ -16,11 +16,11 @@ interface Surroundings {
 export async function bringUp(config: Config, o: Surroundings): Promise<DatabaseReport> {
   refuseExternal(config, 'started')
   const server = await ensureServer({ baseDir: embeddedDir(config), ...o })
-  const applied = await withPool(config, server.dsn, (pool) => migrate(pool))
+  const applied = await migrateAt(server.dsn, o)
   return {
     ...(await describe(config)),
     action: server.started ? 'started' : null,
-    migrations_applied: applied.applied,
+    migrations_applied: applied,
   }
 }
 
@@ -53,7 +53,7 @@ export async function describe(config: Config): Promise<DatabaseReport> {
 /** Any database, embedded or external: older → current. Running it twice does nothing. */
 export async function migrateNow(config: Config, o: Surroundings): Promise<DatabaseReport> {
   const dsn = config.postgres.dsn ?? (await ensureServer({ baseDir: embeddedDir(config), ...o })).dsn
-  const { applied } = await withPool(config, dsn, (pool) => migrate(pool))
+  const applied = await migrateAt(dsn, o)
   return { ...(await describe(config)), action: applied > 0 ? 'migrated' : null, migrations_applied: applied }
 }
 

@@ -53,15 +53,15 @@ function configRequest(request: Pick<Request, 'flags' | 'configFile'>): ConfigRe
 export function redactorOf(config: Config): (text: string) => string {
   const make = () => redactor([...secretsOf(config), ...passwordsIn(config.postgres.dsn), ...renewed])
   let redact = make()
-  let known = renewed.length
+  let known = renewed.size
   return (text) => {
-    if (renewed.length > known) redact = make()
-    known = renewed.length
+    if (renewed.size > known) redact = make()
+    known = renewed.size
     return redact(text)
   }
 }
 
-const renewed: string[] = []
+const renewed = new Set<string>()
 
 export interface Opened {
   ctx: Context
@@ -82,11 +82,12 @@ export async function openContext(request: Request): Promise<Opened> {
   const log = openLog({ level: config.log.level, redact, base: { worker }, overhear: request.overhear })
   for (const warning of warnings) log.warn(warning)
 
-  const reached = await reachDatabase(config, { say: request.progress, signal: request.signal })
+  const around = { say: request.progress, signal: request.signal }
+  const reached = await reachDatabase(config, around)
   const db = poolOf(config, reached.dsn, (error) => log.warn({ err: error }, 'database connection lost'))
   const close = () => db.end()
   try {
-    await requireSchema(db, reached.embedded !== null, request.progress)
+    await requireSchema(db, reached, around)
   } catch (error) {
     await close()
     throw error
@@ -98,7 +99,7 @@ export async function openContext(request: Request): Promise<Opened> {
   })
   const reread = () => {
     const again = readConfig(request).config
-    renewed.push(...secretsOf(again))
+    for (const secret of secretsOf(again)) renewed.add(secret)
     return again
   }
   const ctx: Context = {

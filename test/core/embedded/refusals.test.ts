@@ -59,6 +59,11 @@ describe('one clear line when', () => {
     }
   })
 
+  it.runIf(process.platform === 'linux')('the folder is where nothing can be made', async () => {
+    const error = await refusal(ensureServer({ baseDir: '/proc/nobody/pg17' }))
+    expect(error.message).toContain('/proc/nobody/pg17')
+  })
+
   it.runIf(IS_ROOT)('the folder cannot be made by an ordinary user', async () => {
     const baseDir = join(await tempFolder(), 'pg17')
     expect(await startElsewhere(program, baseDir, ORDINARY)).toMatchObject({

@@ -62,32 +62,48 @@ export async function openSource(
   mkdirSync(ctx.cacheDir, { recursive: true, mode: 0o700 })
   const learnt: Repo['settings'] = {}
   const learn: Access['learn'] = (settings) => Object.assign(learnt, settings)
-  const keep = async () => {
+  /** Once something else has failed, that is what is told; a failure of keeping goes to the log. */
+  const keep = async (failed: boolean) => {
     const news = Object.entries(learnt).filter(
       ([key, value]) => !isDeepStrictEqual(value, repo.settings[key]),
     )
     if (news.length === 0) return
-    await keepSettings(ctx.db, repo.repoId, Object.fromEntries(news))
-    Object.assign(repo.settings, learnt)
+    try {
+      await keepSettings(ctx.db, repo.repoId, Object.fromEntries(news))
+      Object.assign(repo.settings, learnt)
+    } catch (error) {
+      if (!failed) throw error
+      ctx.log.warn({ repoId: repo.repoId, err: error }, 'what was learnt of the repository is not kept')
+    }
+  }
+  const keeping = async <T>(work: () => Promise<T>): Promise<T> => {
+    let failed = true
+    try {
+      const done = await work()
+      failed = false
+      return done
+    } finally {
+      await keep(failed)
+    }
   }
 
-  try {
+  return keeping(async () => {
     const reading = await sourceFor(ctx, repo.kind).open(accessTo(ctx, repo, signal, { learn, circuit }))
     const { audit } = reading
     return {
       ...reading,
-      ...(audit && { audit: () => audit().finally(keep) }),
+      ...(audit && { audit: () => keeping(audit) }),
       pages: async function* (ask, resume) {
+        let failed = true
         try {
           yield* reading.pages(ask, resume)
+          failed = false
         } finally {
-          await keep()
+          await keep(failed)
         }
       },
     }
-  } finally {
-    await keep()
-  }
+  })
 }
 
 /** Refuses what cannot be synced: a job type this kind has not, a repository somebody removed. */
