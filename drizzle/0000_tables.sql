@@ -170,6 +170,7 @@ CREATE TABLE "ing_schedule_instance" (
 	"correlation_id" text,
 	"provenance_code" text NOT NULL,
 	"cursor_key" text NOT NULL,
+	"request_hash" text DEFAULT '' NOT NULL,
 	"provenance_config_snapshot" jsonb,
 	"created_at" timestamp with time zone DEFAULT now() NOT NULL,
 	CONSTRAINT "ck_sched_code" CHECK (scheduler_code in ('XXL', 'QUARTZ', 'CRON', 'INTERNAL')),
@@ -473,7 +474,7 @@ CREATE INDEX "run_by_start" ON "ing_task_run" USING brin ("started_at");--> stat
 CREATE INDEX "run_running" ON "ing_task_run" USING btree ("last_heartbeat") WHERE status_code = 'RUNNING';--> statement-breakpoint
 CREATE INDEX "run_with_nothing" ON "ing_task_run" USING btree ("finished_at") WHERE status_code = 'SUCCEEDED' and stats->'pages' = '0';--> statement-breakpoint
 CREATE INDEX "idx_sched_src" ON "ing_schedule_instance" USING btree ("scheduler_code","scheduler_job_id","scheduler_log_id");--> statement-breakpoint
-CREATE UNIQUE INDEX "uk_sched_log" ON "ing_schedule_instance" USING btree ("scheduler_code","scheduler_job_id","scheduler_log_id","provenance_code","cursor_key") WHERE scheduler_log_id is not null;--> statement-breakpoint
+CREATE UNIQUE INDEX "uk_sched_log" ON "ing_schedule_instance" USING btree ("scheduler_code","scheduler_job_id","scheduler_log_id","provenance_code","cursor_key","request_hash") WHERE scheduler_log_id is not null;--> statement-breakpoint
 CREATE INDEX "task_by_plan" ON "ing_task" USING btree ("plan_id","slice_id");--> statement-breakpoint
 CREATE INDEX "task_by_repo" ON "ing_task" USING btree ("repo_id","job_type","id");--> statement-breakpoint
 CREATE INDEX "task_ready_by_lane" ON "ing_task" USING btree ("tenant_id","instance_key","job_type","priority","scheduled_at","id") WHERE (status in ('pending', 'failed')) is true and parked_until is null;--> statement-breakpoint

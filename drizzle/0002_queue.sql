@@ -252,10 +252,33 @@ CREATE TRIGGER parked_job_changes BEFORE UPDATE ON public.ing_task FOR EACH ROW
     OR NEW.job_type <> OLD.job_type OR NEW.tenant_id <> OLD.tenant_id OR NEW.instance_key <> OLD.instance_key))
   EXECUTE FUNCTION scm.unpark();
 --> statement-breakpoint
--- The end of a pause as a person may have written it; null for what cannot be read, or is over.
+-- Seconds since 1970, as far as calendars go: a person may have written any number.
+CREATE FUNCTION scm.instant_at(seconds numeric) RETURNS timestamptz LANGUAGE sql IMMUTABLE AS $$
+  select to_timestamp(least(greatest(seconds, -62135596800), 253402300799)::float8)
+$$;
+--> statement-breakpoint
+-- ISO 8601, without a zone in UTC, or seconds since 1970, as text; null for what is neither.
+CREATE FUNCTION scm.instant_written(text) RETURNS timestamptz LANGUAGE plpgsql STABLE SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
+BEGIN
+  if btrim($1) ~ '^-?[0-9]+([.][0-9]+)?$' then return scm.instant_at(btrim($1)::numeric); end if;
+  if btrim($1) ~* '^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]{1,9})?)?)?\s*(Z|[+-][0-9]{2}(:?[0-9]{2})?)?$' then
+    return replace($1, ',', '.')::timestamptz;
+  end if;
+  return null;
+EXCEPTION WHEN data_exception THEN
+  return null; -- a 31st of February
+END $$;
+--> statement-breakpoint
+-- The end of a pause as a person may have written it, over or not; null for what cannot be read.
+CREATE FUNCTION scm.pause_end(pause jsonb) RETURNS timestamptz LANGUAGE sql STABLE AS $$
+  select case jsonb_typeof(pause->'paused_until')
+    when 'number' then scm.instant_at((pause->>'paused_until')::numeric)
+    when 'string' then scm.instant_written(pause->>'paused_until') end
+$$;
+--> statement-breakpoint
+-- The same while it lasts.
 CREATE FUNCTION scm.paused_until(pause jsonb) RETURNS timestamptz LANGUAGE sql STABLE AS $$
-  select case when jsonb_typeof(pause->'paused_until') = 'number' and (pause->>'paused_until')::numeric > extract(epoch from now())
-    then to_timestamp(least((pause->>'paused_until')::numeric, 253402300799)::float8) end
+  select case when scm.pause_end(pause) > now() then scm.pause_end(pause) end
 $$;
 --> statement-breakpoint
 -- Ready jobs that may not run now → parked until the latest of what stands in their way. The lock or pause row is held
@@ -313,9 +336,37 @@ END $$;
 CREATE TRIGGER pause_has_changed AFTER UPDATE OR DELETE ON logbook.kv
   FOR EACH ROW WHEN (OLD.namespace = 'scm.sync_pauses') EXECUTE FUNCTION scm.pause_has_changed();
 --> statement-breakpoint
+-- A host, or a tenant of it, that may be asked sooner than was said (its row changed or removed): what was put off
+-- because of it is due then.
+CREATE FUNCTION scm.silence_is_shorter() RETURNS trigger LANGUAGE plpgsql
+SET search_path = public, pg_catalog SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE
+  due timestamptz := greatest(now(), NEW.paused_until); -- NEW is null where it was removed
+BEGIN
+  if coalesce(NEW.paused_until >= OLD.paused_until, OLD.paused_until is null) then return null; end if;
+  update ing_task set scheduled_at = due, parked_until = due, updated_at = clock_timestamp()
+   where id = any(array(
+     select id from ing_task
+      where (status in ('pending', 'failed')) is true and parked_until > due and parked_until < 'infinity' and scheduled_at > due
+        and OLD.instance_key in (instance_key, instance_key || ':tenant:' || tenant_id)
+        and error_summary_json->>'error_category' = 'rate_limit'
+      order by id + 0 for update));
+  return null;
+END $$;
+--> statement-breakpoint
+CREATE TRIGGER silence_is_shorter AFTER UPDATE OF paused_until OR DELETE ON scm.sync_rate_limits
+  FOR EACH ROW EXECUTE FUNCTION scm.silence_is_shorter();
+--> statement-breakpoint
+-- The state of a breaker as a person may have written it: "OPEN", "open ", the bare word. Without one it is closed;
+-- `unknown`, what nobody can read, holds everything as one opened by hand.
+CREATE FUNCTION scm.breaker_state(breaker jsonb) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+  select case coalesce(lower(btrim(case jsonb_typeof(breaker) when 'object' then breaker->>'state' else breaker #>> '{}' end, E' \t\r\n')), 'closed')
+    when 'closed' then 'closed' when 'open' then 'open' when 'half_open' then 'half_open' else 'unknown' end
+$$;
+--> statement-breakpoint
 -- Breakers that are not closed. Of a hundred tenants with a row each, a claim reads the few.
 CREATE INDEX breaker_not_closed ON logbook.kv (key)
- WHERE namespace = 'scm.sync_health' AND value_json->>'state' IN ('open', 'half_open');
+ WHERE namespace = 'scm.sync_health' AND scm.breaker_state(value_json) <> 'closed';
 --> statement-breakpoint
 -- What an open breaker lets through is looked for where there may be a million others.
 CREATE INDEX task_ready_repairs ON ing_task (tenant_id, instance_key, job_type, priority, scheduled_at, id)
@@ -351,16 +402,17 @@ BEGIN
   for round in 1..most_rounds loop
     exit when taken >= least(how_many, most_at_once);
     with gate as materialized (
-      select key, substr(key, length(project) + 2) as scope, value_json->>'state' as state,
+      select key, substr(key, length(project) + 2) as scope, scm.breaker_state(value_json) as state,
              case when jsonb_typeof(value_json->'credits') = 'number' then (value_json->>'credits')::numeric else 0 end >= 1
-               and (value_json->>'state' = 'half_open' or value_json->>'opened_by' = 'scheduler') as lets_pass,
+               and (scm.breaker_state(value_json) = 'half_open'
+                 or (scm.breaker_state(value_json) = 'open' and value_json->>'opened_by' = 'scheduler')) as lets_pass,
              coalesce(value_json->'probe_job_types', '[]') as fit
         from logbook.kv
-       where namespace = 'scm.sync_health' and value_json->>'state' in ('open', 'half_open') and starts_with(key, project || ':')
+       where namespace = 'scm.sync_health' and scm.breaker_state(value_json) <> 'closed' and starts_with(key, project || ':')
          for update skip locked),
     known as materialized (
       select substr(key, length(project) + 2) as scope from logbook.kv
-       where namespace = 'scm.sync_health' and value_json->>'state' in ('open', 'half_open') and starts_with(key, project || ':')),
+       where namespace = 'scm.sync_health' and scm.breaker_state(value_json) <> 'closed' and starts_with(key, project || ':')),
     live as materialized (select instance_key, tenant_id from ing_task where status = 'running' and lease_until > now()),
     lane as materialized (
       select l.tenant_id, l.instance_key, g.keys, g.state, g.fit
@@ -453,7 +505,7 @@ BEGIN
          coalesce(array_agg(substr(scope, 8)) filter (where starts_with(scope, 'tenant:')), '{}')
     into shut_all, shut_instances, shut_tenants
     from (select substr(key, length(project) + 2) as scope from logbook.kv
-           where namespace = 'scm.sync_health' and value_json->>'state' in ('open', 'half_open') and starts_with(key, project || ':')) gate;
+           where namespace = 'scm.sync_health' and scm.breaker_state(value_json) <> 'closed' and starts_with(key, project || ':')) gate;
   -- In the order of the one index that is meant: another would be read whole.
   if (select id from ing_task where (status in ('pending', 'failed')) is true and parked_until <= now() order by parked_until limit 1) is not null then
     update ing_task set parked_until = null, updated_at = clock_timestamp()

@@ -122,7 +122,7 @@ const FAULTS: [string, Fault, RegExp][] = [
     'a claim that ignores the breaker',
     {
       plant: inFunction('scm.claim_jobs', (text) =>
-        text.replace("value_json->>'state' in ('open', 'half_open')", 'false'),
+        text.replace("scm.breaker_state(value_json) <> 'closed'", 'false'),
       ),
     },
     /the breaker was open/,

@@ -1,4 +1,4 @@
-import type { Breaker, Rates } from './breaker.ts'
+import { type Breaker, type CircuitState, CLOSED, type Rates } from './breaker.ts'
 import type { Json } from './ledger.ts'
 
 /** Whoever opened it. Anything else in the row, or nothing, is a person. */
@@ -6,11 +6,13 @@ const SCHEDULER = 'scheduler'
 
 /**
  * The row of a breaker in logbook.kv, which operators write by hand: partial, out of date, or of another shape. What is
- * missing has its default; what has no state that anybody knows is closed.
+ * missing has its default; in a state that nobody knows it is open by hand, since it may be an emergency stop with a slip.
  */
 export function readBreaker(value: unknown): Breaker {
+  const state = stateOf(value)
+  if (state === 'unknown')
+    return { ...CLOSED, state: 'open', byHand: true, reason: 'in a state nobody knows' }
   const given = recordOf(value)
-  const state = given.state === 'open' || given.state === 'half_open' ? given.state : 'closed'
   return {
     state,
     openedAt: numberOf(given.opened_at),
@@ -26,6 +28,15 @@ export function readBreaker(value: unknown): Breaker {
     reason: textOf(given.last_failure_reason),
     smoothed: ratesOf(given),
   }
+}
+
+/** As scm.breaker_state has it for the claim: `OPEN`, `open ` and the bare word are understood; without a word it is closed. */
+export function stateOf(value: unknown): CircuitState | 'unknown' {
+  const isObject = typeof value === 'object' && value !== null && !Array.isArray(value)
+  const said = isObject ? recordOf(value).state : value
+  if (said === undefined || said === null) return 'closed'
+  const word = typeof said === 'string' ? said.trim().toLowerCase() : ''
+  return word === 'closed' || word === 'open' || word === 'half_open' ? word : 'unknown'
 }
 
 /** The runbook's keys, and those of ours that it does not know. */

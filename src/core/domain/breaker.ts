@@ -100,7 +100,9 @@ export function judgeBreaker(
     case 'closed':
       return judgeClosed(breaker, evidence, policy, now)
     case 'open':
-      return breaker.byHand ? { ...breaker, credits: 0 } : judgeOpen(breaker, policy, now)
+      return breaker.byHand
+        ? { ...breaker, openedAt: breaker.openedAt ?? now, credits: 0 }
+        : judgeOpen(breaker, policy, now)
     case 'half_open':
       return judgeHalfOpen(breaker, evidence, policy, now)
   }

@@ -13,6 +13,7 @@ import { violations } from '../../helpers/oracle.ts'
 import { openScene, type Scene } from '../../helpers/scene.ts'
 import { afterPages, watched } from '../../helpers/watched-source.ts'
 import { makeRows } from '../../runbook/rows.ts'
+import { claim, seedJobs } from '../db/queue/fixture.ts'
 
 /** What the commands of `admin` do, in process: under a running sync, in a dry run, and to rows that somebody spoiled. */
 const ME: Operator = { by: 'me@here', reason: 'because', dryRun: false }
@@ -315,6 +316,59 @@ describe('what stops the queue', () => {
     expect(await pauses.unsetPause(scene.ctx(), repo(), ME)).toMatchObject({ exit_code: 1 })
   })
 
+  test.each([
+    ['by command', () => buckets.unpauseBucket(scene.ctx(), { key: 'host:1' }, ME)],
+    [
+      'in SQL',
+      () => scene.query(`update scm.sync_rate_limits set paused_until = null where instance_key = 'host:1'`),
+    ],
+    [
+      'by deleting its row',
+      () => scene.query(`delete from scm.sync_rate_limits where instance_key = 'host:1'`),
+    ],
+  ])('a silence that is ended %s brings back what it put off, and nothing else', async (_how, unpause) => {
+    await scene.query(`update scm.repos set instance_key = 'host:1', tenant_id = 'acme'`)
+    await buckets.pauseBucket(scene.ctx(), { key: 'host:1', seconds: 600 }, ME)
+    const put = (repo: number, instance: string, category: string) =>
+      scene.query(
+        `with job as (select id from unnest($4::bigint[]) id)
+         update ing_task set instance_key = $2, repo_id = $1, error_summary_json = jsonb_build_object('error_category', $3::text),
+                scheduled_at = now() + interval '10 minutes', parked_until = now() + interval '10 minutes'
+           from job where ing_task.id = job.id`,
+        [repo, instance, category, ids.splice(0, 1)],
+      )
+    const ids = await seedJobs(scene.db, [{}, {}, {}])
+    const [first] = ids
+    await put(101, 'host:1', 'rate_limit')
+    await put(102, 'host:2', 'rate_limit')
+    await put(103, 'host:1', 'timeout')
+    const before = await claim(scene.db, { count: 10 })
+    await unpause()
+    expect([before.length, (await claim(scene.db, { count: 10 })).map((j) => j.jobId)]).toEqual([0, [first]])
+  })
+
+  test('a silence that is shortened puts them off no longer than that', async () => {
+    await scene.query(`update scm.repos set instance_key = 'h', tenant_id = 'acme'`)
+    await buckets.pauseBucket(scene.ctx(), { key: 'h:tenant:acme', seconds: 600 }, ME)
+    await seedJobs(scene.db, [
+      { instance: 'h', tenant: 'acme', due: 700 },
+      { instance: 'h', tenant: 'other', due: 700 },
+    ])
+    await scene.query(
+      `update ing_task set parked_until = scheduled_at, error_summary_json = '{"error_category": "rate_limit"}' where status = 'pending'`,
+    )
+    const { paused_until } = await buckets.pauseBucket(scene.ctx(), { key: 'h:tenant:acme', seconds: 60 }, ME)
+    const due = await scene.query<{ tenant_id: string; scheduled_at: Date; parked_until: Date }>(
+      `select tenant_id, scheduled_at, parked_until from ing_task where status = 'pending' order by 1`,
+    )
+    expect(due[0]).toEqual({
+      tenant_id: 'acme',
+      scheduled_at: new Date(paused_until ?? ''),
+      parked_until: new Date(paused_until ?? ''),
+    })
+    expect(due[1]?.scheduled_at.getTime()).toBeGreaterThan(Date.now() + 600_000)
+  })
+
   test('a breaker or a bucket that nobody is behind is refused', async () => {
     const nobody = ['default:instance:typo.example.com', 'default:tenant:typo']
     for (const key of nobody)
@@ -348,6 +402,7 @@ describe('cursors', () => {
     const bad: [watermark: string, says: RegExp][] = [
       ['gestern', /is not a time/],
       ['12', /is not a time/],
+      ['2024-02-30', /"2024-02-30" is not a time/],
       ['2090-01-01T00:00:00Z', /more than a day ahead/],
     ]
     for (const [watermark, says] of bad)
@@ -444,7 +499,9 @@ test('rows that somebody spoiled are listed all the same', async () => {
     `insert into scm.sync_rate_limits (instance_key, tokens, paused_until) values ('x', 'NaN', 'infinity'), ('y', 0, '-infinity')`,
   )
   const ctx = scene.ctx()
-  expect((await breakers.listBreakers(ctx)).breakers.every((b) => b.state === 'closed')).toBe(true)
+  // What nobody can read may be an emergency stop.
+  const states = (await breakers.listBreakers(ctx)).breakers.map((b) => b.state).join(' ')
+  expect(states).toBe('closed open open open closed open open')
   expect((await pauses.listPauses(ctx, { includeExpired: true })).pauses).toMatchObject([
     { key: 'x', repo: null },
   ])
@@ -454,7 +511,7 @@ test('rows that somebody spoiled are listed all the same', async () => {
     { is_paused: false, paused_until: null },
   ])
   expect(await breakers.openBreaker(ctx, { key: 'default:global' }, ME)).toMatchObject({
-    before: { state: 'closed' },
+    before: { state: 'open', by_hand: true, reason: 'in a state nobody knows' },
   })
 })
 

@@ -1,5 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { underTrigger } from '../../../src/core/app/context.ts'
 import { SyncError } from '../../../src/core/domain/errors.ts'
+import { ownTrigger } from '../../../src/core/domain/trigger.ts'
+import { afterStatement } from '../../helpers/after-statement.ts'
 import { servers } from '../../helpers/database.ts'
 import { commitsOf } from '../../helpers/git-repo.ts'
 import { violations } from '../../helpers/oracle.ts'
@@ -44,6 +47,49 @@ describe.each(servers().slice(0, 1))('a backfill on the $name server', ({ url })
         if (chunks.includes(Math.floor((at - START) / (4 * HOUR)))) throw new Error('bang')
       }),
     })
+
+  test('a lock that is taken between a look and the grasp is waited for', async () => {
+    // As another sync of the repository that comes in just then, and is done 300 ms later.
+    const db = afterStatement(scene.db, 'lock_holder', async () => {
+      await scene.query(
+        `insert into scm.sync_locks (repo_id, job_type, locked_by, lease_seconds, fence, job_id) values ($1, 'commits', 'other-1', 60, nextval('scm.fence'), 0)`,
+        [scene.repoId],
+      )
+      setTimeout(() => void scene.query(`delete from scm.sync_locks where locked_by = 'other-1'`), 300)
+    })
+    const report = await scene.backfill({ wish: DAY, lockWaitSeconds: 20 }, { ...scene.ctx(), db })
+    expect(report).toMatchObject({ status: 'success', success_chunks: 6, errors: [] })
+  })
+
+  test('a window that was not over when it was read is read again, a chunk that was, is not', async () => {
+    const now = Math.floor(Date.now() / 1000)
+    const wish = {
+      since: new Date((now - 6 * HOUR) * 1000).toISOString(),
+      until: new Date((now + 2 * HOUR) * 1000).toISOString(),
+    }
+    const trigger = (logId: string) =>
+      underTrigger(scene.ctx(), { ...ownTrigger(logId), schedulerCode: 'CRON', jobId: 'today', logId })
+    expect(await scene.backfill({ wish }, trigger('1'))).toMatchObject({ total_chunks: 2, exit_code: 0 })
+    scene.repo.commit('meanwhile', { date: now })
+    scene.repo.commit('late', { date: now - 5 * HOUR })
+    expect(await scene.backfill({ wish }, trigger('2'))).toMatchObject({
+      total_items_synced: 1,
+      exit_code: 0,
+    })
+    expect(await scene.query('select message from scm.git_commits')).toMatchObject([
+      { message: expect.stringContaining('meanwhile') },
+    ])
+  })
+
+  test('the cursor is not moved to what is still to come', async () => {
+    const until = new Date(Date.now() + HOUR * 1000).toISOString()
+    const asked = scene.backfill({ wish: { since: DAY.since, until }, updateWatermark: true })
+    await expect(asked).rejects.toMatchObject({
+      kind: 'usage',
+      message: expect.stringContaining('still to come'),
+    })
+    expect(await scene.query('select 1 from ing_plan')).toEqual([])
+  })
 
   test('24 hours are six chunks that tile the window', async () => {
     const report = await scene.backfill({ wish: DAY })
@@ -90,6 +136,26 @@ describe.each(servers().slice(0, 1))('a backfill on the $name server', ({ url })
 
   test('the last 24 hours are six chunks too, whatever the clock says', async () => {
     expect(await scene.backfill()).toMatchObject({ status: 'success', total_chunks: 6 })
+  })
+
+  test('a window before 1970 has what was committed in it', async () => {
+    const { repo } = scene
+    const dated = (seconds: number) =>
+      repo.rawCommit(
+        `tree ${repo.git('mktree')}\nauthor A <a@x> ${seconds} +0000\ncommitter A <a@x> ${seconds} +0000\n\n${seconds}\n`,
+      )
+    for (const seconds of [-60, -1, -2_208_988_800])
+      repo.git('update-ref', `refs/heads/at${seconds}`, dated(seconds))
+    const wish = { since: '1969-12-31T12:00:00Z', until: '1970-01-01' }
+    expect(await scene.backfill({ wish })).toMatchObject({ status: 'success', total_chunks: 3 })
+    expect(await stored()).toBe(2)
+    await scene.backfill({ wish: { since: '1900-01-01', until: '1900-01-02' } })
+    const kept = await scene.query<{ at: number }>(
+      'select extract(epoch from ts)::bigint::float8 as at from scm.git_commits order by ts',
+    )
+    expect(kept.map(({ at }) => at)).toEqual([-2_208_988_800, -60, -1])
+    await scene.incremental()
+    expect(await violations(scene)).toEqual([])
   })
 
   test('the main cursor stays, and each chunk leaves one event in the plan’s own line', async () => {

@@ -271,6 +271,18 @@ describe.each(servers())(
         await readHealth(contextOn(db.pool), { graceSeconds: 60, includeDetails: true })
       })
 
+      once.each([
+        ['ISO 8601', '2100-01-01T00:00:00Z'],
+        ['as PostgreSQL prints it', '2100-01-01 08:00:00+08'],
+        ['seconds as text', '4102444800'],
+      ])('a pause whose end is text lasts until then: %s', async (_how, paused_until) => {
+        await kv('scm.sync_pauses', '1:commits', { paused_until })
+        expect(await status()).toMatchObject({
+          paused_repos_count: 1,
+          paused_details: [{ paused_until: '2100-01-01T00:00:00.000Z', is_expired: false }],
+        })
+      })
+
       once('a number too large for a float is a pause without an end', async () => {
         await sql(
           `insert into logbook.kv (namespace, key, value_json) values ('scm.sync_pauses', '1:commits', '{"paused_until": 1e400}')`,
@@ -414,8 +426,8 @@ describe.each(servers())(
         expect(await health()).toMatchObject({
           healthy: true,
           exit_code: 0,
-          total_checks: 11,
-          passed_checks: 11,
+          total_checks: 12,
+          passed_checks: 12,
           failed_checks: 0,
           violations: [],
         })
@@ -530,7 +542,7 @@ describe.each(servers())(
         ],
         [
           'a breaker that is no object',
-          () => kv('scm.sync_health', 'k', 'open'),
+          () => kv('scm.sync_health', 'k', ['open']),
           'circuit_breaker_inconsistencies 1',
           1,
         ],
@@ -542,6 +554,43 @@ describe.each(servers())(
           'expired_pauses 1',
           0,
         ],
+        [
+          'a pause that the scheduler made and that is over: it looks at it once more',
+          () => kv('scm.sync_pauses', '1:commits', { paused_until: 1, reason_code: 'error_budget' }),
+          '',
+          0,
+        ],
+        [
+          'a pause whose end is text, and over',
+          () => kv('scm.sync_pauses', '1:commits', { paused_until: '2020-01-01 00:00:00+00' }),
+          'expired_pauses 1',
+          0,
+        ],
+        [
+          'a pause whose end is text',
+          () => kv('scm.sync_pauses', '1:commits', { paused_until: '2100-01-01T00:00:00Z' }),
+          '',
+          0,
+        ],
+        [
+          'a pause whose end is no time',
+          () => kv('scm.sync_pauses', '1:commits', { paused_until: 'tomorrow' }),
+          'pause_inconsistencies 1',
+          1,
+        ],
+        [
+          'a pause without an end',
+          () => kv('scm.sync_pauses', '1:commits', {}),
+          'pause_inconsistencies 1',
+          1,
+        ],
+        [
+          'a pause that is no object',
+          () => kv('scm.sync_pauses', '1:commits', 'x'),
+          'pause_inconsistencies 1',
+          1,
+        ],
+        ['a breaker in capitals', () => kv('scm.sync_health', 'k', { state: 'OPEN', opened_at: 1 }), '', 0],
         ['a pause that lasts', () => kv('scm.sync_pauses', '1:commits', { paused_until: 1e12 }), '', 0],
       ])('%s', async (_what, make, says, code) => {
         await make()

@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto'
 import { Writable } from 'node:stream'
-import type pg from 'pg'
 import { pino } from 'pino'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { underTrigger } from '../../../src/core/app/context.ts'
@@ -9,6 +8,7 @@ import { tickScheduler } from '../../../src/core/app/queue/tick-scheduler.ts'
 import { listPlans, listRuns, showPlan, showRun, traceRow } from '../../../src/core/app/report/show-ledger.ts'
 import { SyncError } from '../../../src/core/domain/errors.ts'
 import { ownTrigger, type Trigger } from '../../../src/core/domain/trigger.ts'
+import { afterStatement } from '../../helpers/after-statement.ts'
 import type { Wishes } from '../../helpers/context.ts'
 import { embeddedUrl } from '../../helpers/database.ts'
 import { commitsOf, makeRepo } from '../../helpers/git-repo.ts'
@@ -58,29 +58,6 @@ const failingChunk = (chunk: number) => ({
   }),
 })
 
-/** The same pool, where something happens once that statement has been answered for the first time. */
-function afterStatement(pool: pg.Pool, name: string, act: () => Promise<void>): pg.Pool {
-  let isDone = false
-  const watching = <T extends object>(on: T): T =>
-    new Proxy(on, {
-      get: (target, key) => {
-        const found = Reflect.get(target, key)
-        if (typeof found !== 'function') return found
-        if (key === 'connect') return async () => watching(await found.call(target))
-        if (key !== 'query') return found.bind(target)
-        return async (asked: { name?: string }, ...more: unknown[]) => {
-          const answer = await found.call(target, asked, ...more)
-          if (!isDone && asked.name === name) {
-            isDone = true
-            await act()
-          }
-          return answer
-        }
-      },
-    })
-  return watching(pool)
-}
-
 describe('a trigger', () => {
   test('is kept with all that its scheduler said, and the configuration without its secrets', async () => {
     const snapshot = { gitlab: { token: '[set]' } }
@@ -119,6 +96,35 @@ describe('a trigger', () => {
       { scheduler_code: 'INTERNAL', trigger_type_code: 'MANUAL' },
       { scheduler_code: 'INTERNAL', trigger_type_code: 'MANUAL' },
     ])
+  })
+
+  test('is another one where another thing is asked, although the log id is the same', async () => {
+    const step = () => by(xxl('1'))
+    const [first, second] = [
+      { since: DAY.since, until: '2024-03-01T08:00:00Z' },
+      { since: '2024-03-01T08:00:00Z', until: DAY.until },
+    ]
+    expect(await scene.backfill({ wish: first }, step())).toMatchObject({ total_items_synced: 4 })
+    expect(await scene.backfill({ wish: second }, step())).toMatchObject({
+      total_chunks: 4,
+      total_items_synced: 8,
+    })
+    expect(await scene.incremental(step())).toMatchObject({ message: null, items_synced: 0 })
+    const before = await counts()
+    expect(before).toMatchObject({ triggers: 3, plans: 3 })
+    await scene.backfill({ wish: first }, step())
+    await scene.backfill({ wish: second }, step())
+    expect((await scene.incremental(step())).message).toMatch(/handled before/)
+    expect(await counts()).toEqual(before)
+    expect(await violations(scene)).toEqual([])
+  })
+
+  test('is another one when it is fired at another time: log numbers may begin again', async () => {
+    const fired = (day: string) => by(xxl('1', { triggeredAt: new Date(`2025-01-${day}T00:00:00Z`) }))
+    expect(await scene.incremental(fired('01'))).toMatchObject({ items_synced: 12 })
+    scene.repo.commit('later')
+    expect((await scene.incremental(fired('01'))).message).toMatch(/handled before/)
+    expect(await scene.incremental(fired('02'))).toMatchObject({ message: null, items_synced: 1 })
   })
 
   test('its number is on every line of its runs, and leads from there to the cursor event', async () => {
@@ -323,7 +329,7 @@ describe('a scan that is triggered', () => {
       ids.push((await registerRepo(scene.ctx(), { repo: `git:${dir}`, projectKey: null })).repo_id)
     }
     const reports = await Promise.all(
-      [0, 1, 2].map((index) => tickScheduler(by(xxl(`${index}`, { shard: { index, total: 3 } })), scan)),
+      [0, 1, 2].map((index) => tickScheduler(by(xxl('the same', { shard: { index, total: 3 } })), scan)),
     )
     const made = reports.map((r) => r.enqueued_jobs.map((job) => job.repo_id).sort())
     expect(reports.map((r) => r.leader)).toEqual([true, true, true])

@@ -187,7 +187,12 @@ describe('its row', () => {
     ],
     ['nothing', null, { state: 'closed' }],
     ['an empty object', {}, { state: 'closed' }],
-    ['a state nobody knows', { state: 'ajar' }, { state: 'closed' }],
+    ['a state nobody knows', { state: 'ajar', opened_by: 'scheduler' }, { state: 'open', byHand: true }],
+    ['a state that is no word', { state: 7 }, { state: 'open', byHand: true }],
+    ['a list', ['closed'], { state: 'open', byHand: true }],
+    ['capitals and blanks', { state: ' Half_Open\n' }, { state: 'half_open' }],
+    ['the bare word', 'OPEN', { state: 'open', byHand: true }],
+    ['the bare word for closed', 'closed', { state: 'closed' }],
     [
       'numbers that are none',
       { state: 'half_open', credits: 'many', half_open_at: '1' },

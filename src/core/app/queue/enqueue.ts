@@ -62,7 +62,7 @@ export async function enqueue(
 }
 
 export function recordScan(ctx: Context, tx: Db, now: Date): Promise<TriggerRow> {
-  const asked = triggerOf(ctx, 'SCHEDULE', { phase: 'scan', scheduled_at: now.toISOString() })
+  const asked = triggerOf(ctx, 'SCHEDULE', { phase: 'scan' }, { scheduled_at: now.toISOString() })
   return recordTrigger(tx, asked, ANYTHING)
 }
 

@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 import type { Db } from '../../db/connect.ts'
 import { type BreakerFound, findBreakers, writeBreakers } from '../../db/queue/breakers.ts'
 import { type Breaker, type BreakerPolicy, closedAt, judgeBreaker } from '../../domain/breaker.ts'
-import { breakerRow, readBreaker } from '../../domain/breaker-row.ts'
+import { breakerRow, readBreaker, stateOf } from '../../domain/breaker-row.ts'
 import type { Context } from '../context.ts'
 
 interface Judged {
@@ -40,6 +40,11 @@ async function keep(ctx: Context, tx: Db, judged: Judged[]): Promise<void> {
         { breaker: f.key, from: before.state, to: after.state, reason: after.reason },
         'breaker moved',
       )
+    if (stateOf(f.value) === 'unknown')
+      ctx.log.warn(
+        { breaker: f.key },
+        'breaker in an unknown state: it holds everything, as one opened by hand',
+      )
   }
   // What a person wrote stays as it was written, as long as it means the same.
   const changed = judged
@@ -55,7 +60,9 @@ async function keep(ctx: Context, tx: Db, judged: Judged[]): Promise<void> {
 function judgeAll(found: BreakerFound[], policy: BreakerPolicy, now: number): Judged[] {
   const judged = found.map((f): Judged => {
     const before = readBreaker(f.value)
-    return { found: f, before, after: judgeBreaker(before, f, policy, now) }
+    // What nobody can read stays as it was written: it is the evidence.
+    const after = stateOf(f.value) === 'unknown' ? before : judgeBreaker(before, f, policy, now)
+    return { found: f, before, after }
   })
   const main = judged.find((j) => j.found.scope === 'global')
   const others = judged.filter((j) => j !== main)

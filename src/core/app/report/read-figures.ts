@@ -129,7 +129,7 @@ export function breakerShown({ key, value }: { key: string; value: unknown }): B
 
 const SCOPES = ['global', 'instance', 'tenant', 'pool'] as const
 
-export function pauseShown({ key, value, left }: status.PauseRow): PauseShown {
+export function pauseShown({ key, value, ends, left }: status.PauseRow): PauseShown {
   const given = recordOf(value)
   const [, id, type] = /^(\d{1,15}):(.*)$/s.exec(key) ?? []
   return {
@@ -138,7 +138,7 @@ export function pauseShown({ key, value, left }: status.PauseRow): PauseShown {
     reason: textOf(given.reason),
     reason_code: textOf(given.reason_code) ?? 'unknown',
     paused_at: instantOf(given.paused_at),
-    paused_until: instantOf(given.paused_until),
+    paused_until: instantOf(ends),
     remaining_seconds: Math.max(0, left),
     is_expired: left <= 0,
   }

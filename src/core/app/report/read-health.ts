@@ -109,8 +109,16 @@ const CHECKS: readonly Check[] = [
     name: 'Breakers nobody can read',
     severity: 'warning',
     find: (ctx) => health.oddBreakers(ctx.db),
-    says: () => 'breakers in an unknown state, or open without the time since when',
+    says: () => 'breakers in an unknown state, which hold everything, or open without the time since when',
     hint: 'engram-scm-sync admin breakers list shows them, admin breakers reset KEY forgets one',
+  },
+  {
+    id: 'pause_inconsistencies',
+    name: 'Pauses nobody can read',
+    severity: 'warning',
+    find: (ctx) => health.oddPauses(ctx.db),
+    says: () => 'pauses without an end that can be read: they hold nothing back',
+    hint: 'write paused_until as seconds since 1970 or in ISO 8601, or use engram-scm-sync admin pauses set',
   },
   {
     id: 'expired_pauses',

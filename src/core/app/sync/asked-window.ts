@@ -16,8 +16,8 @@ import type { Reading } from '../../sources/source.ts'
 import type { Context } from '../context.ts'
 
 /**
- * The window somebody asked for. Where the revisions end is asked of the upstream when nobody said it, and when the
- * cursor is to be moved there: what does not exist yet must not count as read. `reading` is what was opened for that.
+ * The window somebody asked for. Where the cursor is to be moved to its end, nothing of it may be still to come. Where
+ * the revisions end is asked of the upstream for that, and when nobody said it; `reading` is what was opened.
  */
 export async function askedWindow(
   ctx: Context,
@@ -30,8 +30,13 @@ export async function askedWindow(
       throw new SyncError('usage', `the cursor of ${spell(repo)} is a revision: a time moves it nowhere`, {
         hint: 'say the window with --start-rev and --end-rev',
       })
-    const hours = ctx.config.scm.backfill.repair_window_hours
-    return { window: windowWished(wish, await databaseNow(ctx.db), hours), reading: null }
+    const now = await databaseNow(ctx.db)
+    const window = windowWished(wish, now, ctx.config.scm.backfill.repair_window_hours)
+    if (updateWatermark && window.until > now)
+      throw new SyncError('usage', `--until ${window.until.toISOString()} is still to come`, {
+        hint: 'the cursor would pass what has not happened yet; leave it out to read up to now',
+      })
+    return { window, reading: null }
   }
 
   if (wish.endRev !== undefined && !updateWatermark)

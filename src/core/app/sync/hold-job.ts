@@ -1,12 +1,6 @@
 import { transaction } from '../../db/connect.ts'
 import type { TriggerRow } from '../../db/ledger/triggers.ts'
-import {
-  type HeldJob,
-  holdJob as hold,
-  type LockHolder,
-  leaseOwner,
-  lockHolder,
-} from '../../db/queue/jobs.ts'
+import { type HeldJob, holdJob as hold, jobState, type LockHolder, lockHolder } from '../../db/queue/jobs.ts'
 import { attributeRun } from '../../db/queue/runs.ts'
 import { SyncError } from '../../domain/errors.ts'
 import { type Repo, spell } from '../../domain/repo.ts'
@@ -39,7 +33,7 @@ export async function holdJob(
     trigger: TriggerRow
   },
 ): Promise<HeldJob | null> {
-  const from = ask.chunk ? CHUNK_BY_HAND : BY_HAND
+  const from = [...(ask.chunk ? CHUNK_BY_HAND : BY_HAND), ...(ask.again ? ['completed'] : [])]
   const giveUpAt = performance.now() + ask.waitSeconds * 1000
   for (;;) {
     const { lease_seconds: leaseSeconds } = ctx.config.scm.worker
@@ -48,13 +42,13 @@ export async function holdJob(
     let asked = false
     const held = await transaction(ctx.db, underLease(ctx, leaseSeconds), async (tx) => {
       // Tried again after a break: the job may have become ours, and the answer was lost.
-      const ours = asked && (await leaseOwner(tx, ask.jobId)) === ctx.worker
+      const ours = asked && (await jobState(tx, ask.jobId))?.owner === ctx.worker
       asked = true
       const job = await hold(tx, {
         jobId: ask.jobId,
         worker: ctx.worker,
         leaseSeconds,
-        from: ask.again ? [...from, 'completed'] : from,
+        from,
         deadOwner: ours ? ctx.worker : dead,
       })
       if (!job || job.scheduleInstanceId === ask.trigger.id) return job
@@ -62,11 +56,18 @@ export async function holdJob(
       await attributeRun(tx, job.runId, { id, correlationId })
       return { ...job, scheduleInstanceId: id, correlationId }
     })
-    if (held || !holder) return held
+    if (held) return held
 
+    // Who took the lock between our look and our grasp has not finished our job.
+    const other = holder ?? (await lockHolder(ctx.db, ask.repo.repoId, ask.jobType))
+    if (!other) {
+      const state = await jobState(ctx.db, ask.jobId)
+      if (!state || !from.includes(state.status)) return null
+      continue
+    }
     const left = giveUpAt - performance.now()
-    if (left <= 0) throw busy(ask.repo, ask.jobType, holder)
-    ctx.progress(`waiting for ${holder.lockedBy} to finish (${Math.ceil(left / 1000)} s left)`)
+    if (left <= 0) throw busy(ask.repo, ask.jobType, other)
+    ctx.progress(`waiting for ${other.lockedBy} to finish (${Math.ceil(left / 1000)} s left)`)
     await new Promise((resolve) => setTimeout(resolve, Math.min(LOOK_AGAIN_MS, left)))
     if (ctx.signal.aborted) throw new SyncError('cancelled', 'stopped while waiting for the lock')
   }

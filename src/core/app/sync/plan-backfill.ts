@@ -116,13 +116,7 @@ function backfillPlan(ctx: Context, ask: BackfillAsk): NewPlan {
     step: isTime(ask.window) ? `${hours}h` : `${revisions}r`,
     chunks: backfillChunks(ctx, ask.window),
     sliceParams: isTime(ask.window) ? { step_hours: hours } : { step_revisions: revisions },
-    requestHash: hashOf({
-      phase: 'backfill',
-      ...prototypeOf(ask),
-      window: wishOf(ask),
-      ...step,
-      watermark: ask.updateWatermark,
-    }),
+    requestHash: hashOf({ ...requestOf(ask), ...step }),
   })
 }
 
@@ -131,6 +125,7 @@ const requestOf = (ask: BackfillAsk) => ({
   repo: spell(ask.repo),
   job: ask.jobType,
   window: wishOf(ask),
+  watermark: ask.updateWatermark,
 })
 
 const wishOf = ({ wish }: BackfillAsk): Json =>

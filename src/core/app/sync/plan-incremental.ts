@@ -84,21 +84,23 @@ export interface PlanFor {
   why: { [key: string]: Json }
 }
 
-/** One asking, with what its scheduler said. Every plan that is made for it names it. */
+/**
+ * One asking, with what its scheduler said. Every plan that is made for it names it. Log numbers that start again, or
+ * that several steps of one job share, are told apart by what was asked, of which shard, and when it was fired.
+ */
 export function triggerOf(
   { trigger, configSnapshot }: Pick<Context, 'trigger' | 'configSnapshot'>,
   triggerType: Trigger['triggerType'],
   request: { [key: string]: Json },
+  remarks: { [key: string]: Json } = {},
 ): Trigger {
   const { params, shard, ...handed } = trigger
+  const asked = { ...request, ...(shard && { shard: `${shard.index}/${shard.total}` }) }
   return {
     ...handed,
     triggerType: trigger.triggerType ?? triggerType,
-    params: {
-      ...request,
-      ...(params !== null && { param: params }),
-      ...(shard && { shard: `${shard.index}/${shard.total}` }),
-    },
+    params: { ...asked, ...remarks, ...(params !== null && { param: params }) },
+    requestHash: hashOf({ ...asked, fired: trigger.triggeredAt?.toISOString() ?? null }),
     configSnapshot,
   }
 }

@@ -133,6 +133,7 @@ async function workChunk(
   },
 ): Promise<ChunkResult> {
   const { slice } = chunk
+  const isRead = slice.statusCode === 'SUCCEEDED'
   const result: ChunkResult = {
     chunk_index: slice.sliceNo,
     chunk_total: chunk.total,
@@ -145,7 +146,7 @@ async function workChunk(
     error: null,
   }
   if (chunk.answer) return { ...result, ...told(chunk.answer) }
-  if (slice.statusCode === 'SUCCEEDED' && !chunk.again) return result
+  if (isRead && slice.isPast && !chunk.again) return result
   if (chunk.refused) return { ...result, status: 'failed', error: sentence(chunk.refused) }
   if (ctx.signal.aborted) return { ...result, status: 'cancelled', error: 'stopped before this chunk' }
   if (slice.jobId === null)
@@ -161,7 +162,7 @@ async function workChunk(
       jobId: slice.jobId,
       jobType: ask.job,
       chunk: true,
-      again: chunk.again,
+      again: isRead,
       waitSeconds: ask.lockWaitSeconds,
       trigger: chunk.trigger,
     })

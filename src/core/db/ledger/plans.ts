@@ -179,6 +179,8 @@ export interface SliceRow {
   statusCode: string
   jobId: number | null
   jobStatus: string | null
+  /** Its window was over when its last run began: what is read of it is all there will be. */
+  isPast: boolean
 }
 
 export async function slicesOf(db: Db, planId: number): Promise<SliceRow[]> {
@@ -186,8 +188,9 @@ export async function slicesOf(db: Db, planId: number): Promise<SliceRow[]> {
     db,
     'slice_list',
     `select s.id as "sliceId", s.slice_no as "sliceNo", s.slice_spec as spec, s.status_code as "statusCode",
-            t.id as "jobId", t.status as "jobStatus"
-       from ing_plan_slice s left join ing_task t on t.slice_id = s.id where s.plan_id = $1 order by s.slice_no`,
+            t.id as "jobId", t.status as "jobStatus", coalesce(r.window_to <= r.started_at, true) as "isPast"
+       from ing_plan_slice s left join ing_task t on t.slice_id = s.id left join ing_task_run r on r.id = t.last_run_id
+      where s.plan_id = $1 order by s.slice_no`,
     [planId],
   )
 }

@@ -12,6 +12,8 @@ export interface Trigger {
   /** null: now. */
   triggeredAt: Date | null
   params: Json
+  /** Of what is asked, without what differs when the same is asked again. */
+  requestHash: string
   correlationId: string
   configSnapshot: Json
 }
@@ -27,8 +29,8 @@ export interface TriggerRow {
 export const ANYTHING = { provenance: '*', cursorKey: '*' }
 
 /**
- * Nothing → a trigger. One with a log id is there once for each (job, log id, what is synced): sent again, its row is
- * held until the transaction ends, so that two that carry it do one after the other what they do about it.
+ * Nothing → a trigger. One with a log id is there once for each (job, log id, what is synced, request): sent again, its
+ * row is held until the transaction ends, so that two that carry it do one after the other what they do about it.
  */
 export async function recordTrigger(
   tx: Db,
@@ -39,9 +41,9 @@ export async function recordTrigger(
     tx,
     'trigger_record',
     `insert into ing_schedule_instance (scheduler_code, scheduler_job_id, scheduler_log_id, trigger_type_code, triggered_at,
-            trigger_params, correlation_id, provenance_code, cursor_key, provenance_config_snapshot)
-     values ($1, $2, $3, $4, coalesce($5, now()), $6, $7, $8, $9, $10)
-     on conflict (scheduler_code, scheduler_job_id, scheduler_log_id, provenance_code, cursor_key)
+            trigger_params, correlation_id, provenance_code, cursor_key, provenance_config_snapshot, request_hash)
+     values ($1, $2, $3, $4, coalesce($5, now()), $6, $7, $8, $9, $10, $11)
+     on conflict (scheduler_code, scheduler_job_id, scheduler_log_id, provenance_code, cursor_key, request_hash)
        where scheduler_log_id is not null do update set scheduler_code = excluded.scheduler_code
      returning id, correlation_id as "correlationId", xmax = 0 as "isNew"`,
     [
@@ -55,6 +57,7 @@ export async function recordTrigger(
       what.provenance,
       what.cursorKey,
       JSON.stringify(trigger.configSnapshot),
+      trigger.requestHash,
     ],
   )
   return recorded as TriggerRow

@@ -43,7 +43,7 @@ export async function findBreakers(
      scope as materialized (
        select substr(key, length($1) + 2) as scope, value, ${moment('closed_at')} as closed, ${moment('half_open_at')} as half
          from known),
-     shut as (select scope from scope where value->>'state' in ('open', 'half_open')),
+     shut as (select scope from scope where scm.breaker_state(value) <> 'closed'),
      repo as (select instance_key, tenant_id from scm.repos where enabled group by 1, 2),
      several as (select count(distinct nullif(instance_key, '')) > 1 as hosts, count(distinct nullif(tenant_id, '')) > 1 as tenants from repo),
      latest as materialized (

@@ -48,8 +48,8 @@ export const HELD = `job_id as "jobId", plan_id as "planId", slice_id as "sliceI
 
 /**
  * Takes one job and its (repo, job type) lock, fails whatever run was left behind, opens the next run at the place
- * where the last unfinished one stood. null: not in one of `from`, held by a live owner, or the lock is. `deadOwner` is a worker proven gone, whose lease need not be waited for; or the asking worker itself, when
- * it holds the job and does not know it.
+ * where the last unfinished one stood. null: not in one of `from`, held by a live owner, or the lock is. `deadOwner`: a
+ * worker proven gone, whose lease need not be waited for; or the asking one, when it has the job and does not know it.
  */
 export async function holdJob(
   db: Db,
@@ -219,14 +219,12 @@ export interface LockHolder {
   freeAt: Date
 }
 
-export async function leaseOwner(db: Db, jobId: number): Promise<string | null> {
-  const found = await row<{ owner: string | null }>(
-    db,
-    'job_owner',
-    `select lease_owner as owner from ing_task where id = $1 and status = 'running'`,
-    [jobId],
-  )
-  return found?.owner ?? null
+/** What a job is, and whose while it is running; null when it is gone. */
+export async function jobState(
+  db: Db,
+  jobId: number,
+): Promise<{ status: string; owner: string | null } | null> {
+  return row(db, 'job_state', 'select status, lease_owner as owner from ing_task where id = $1', [jobId])
 }
 
 /** Who stands in the way of a (repo, job type), if anybody does: by its lock, or by a running job whose lock was deleted. */

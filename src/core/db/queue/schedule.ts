@@ -28,9 +28,8 @@ export interface PairRow extends Repo {
 export const fromNow = (epoch: string) =>
   `(case when ${epoch} is not null then greatest(-1e9, least(1e9, ${epoch} - extract(epoch from now()))) end)::float8`
 
-/** The same for a number in a pause; null when it is no number. */
-const distance = (field: string) =>
-  `case when jsonb_typeof(p.value_json->'${field}') = 'number' then ${fromNow(`(p.value_json->>'${field}')::numeric`)} end`
+/** When a pause was made; null when it is no number. */
+const PAUSED_AT = `case when jsonb_typeof(p.value_json->'paused_at') = 'number' then (p.value_json->>'paused_at')::numeric end`
 
 /**
  * Every enabled repository with every job type its kind has. Runs and repairs are only looked up for what may be due:
@@ -54,7 +53,8 @@ export async function pairsToJudge(
             kv.value_json as cursor, -${fromNow('extract(epoch from kv.updated_at)')} as "kvAge",
             case when c.id is not null then json_build_object('type', c.cursor_type_code, 'value', c.cursor_value, 'at', ${CURSOR_AT},
                  'version', c.version) end as audited,
-            t.id is not null as active, ${distance('paused_until')} as "pauseLeft", -${distance('paused_at')} as "pausedAgo",
+            t.id is not null as active, ${fromNow('extract(epoch from scm.pause_end(p.value_json))')} as "pauseLeft",
+            -${fromNow(PAUSED_AT)} as "pausedAgo",
             coalesce(u.total, 0) as total, coalesce(u.failed, 0) as failed, coalesce(u.requests, 0)::float8 as requests,
             coalesce(u.limited, 0)::float8 as limited, u.last_failed as "lastFailed", u.last_ago as "lastAgo",
             coalesce(m.n > 0, false) as repaired,
@@ -112,9 +112,10 @@ export interface QueueNow {
 }
 
 /**
- * What waits and runs at this moment. What waits is counted by (repo, job type), since one job
- * of it can run at a time: two hundred chunks of one backfill take one place. A paused one takes none, or ten
- * repositories in maintenance would stop the other ten thousand. A runner's own reservations do not count.
+ * What is due and what runs at this moment. What is due is counted by (repo, job type), since one job
+ * of it can run at a time: two hundred chunks of one backfill take one place. A paused one takes none, nor one that waits
+ * for its next try, or three that fail would stop the other thousand of their host. Only while a host is silent, what
+ * waits counts for that host: more of it would only be put off as well. A runner's own reservations do not count.
  */
 export async function queueNow(db: Db): Promise<QueueNow> {
   const found = await row<QueueNow>(
@@ -126,20 +127,25 @@ export async function queueNow(db: Db): Promise<QueueNow> {
      paused as (
        select key from logbook.kv
         where namespace = 'scm.sync_pauses' and scm.paused_until(value_json) is not null),
+     silent as (select instance_key from scm.sync_rate_limits b where scm.upstream_wait(b, now()) > 0),
      waiting as (
-       select distinct instance_key, tenant_id, repo_id, job_type from ing_task where status in ('pending', 'failed')),
+       select instance_key, tenant_id, repo_id, job_type,
+              bool_or(scheduled_at <= now() and (status = 'pending' or attempts < max_attempts)) as is_due
+         from ing_task where status in ('pending', 'failed') group by 1, 2, 3, 4),
      active as materialized (
-       select instance_key, tenant_id, count(*) filter (where lease_until > now()) as running, count(*) as n
+       select instance_key, tenant_id, count(*) filter (where lease_until > now()) as running, count(*) as n, count(*) as of_host
          from ing_task where status = 'running' group by 1, 2
        union all
-       select instance_key, tenant_id, 0, count(*) from waiting
-        where not exists (select from paused where key = repo_id || ':' || job_type) group by 1, 2)
+       select instance_key, tenant_id, 0, count(*) filter (where is_due),
+              count(*) filter (where is_due or instance_key in (select instance_key from silent))
+         from waiting where not exists (select from paused where key = repo_id || ':' || job_type) group by 1, 2)
      select date_trunc('milliseconds', clock_timestamp()) as now, coalesce(sum(running), 0)::int as running,
             coalesce(sum(n - running), 0)::int as pending,
             coalesce((select jsonb_object_agg(instance_key, n) from (
-              select instance_key, sum(n) as n from active where instance_key <> '' group by 1) x), '{}') as "byInstance",
+              select instance_key, sum(of_host) as n from active where instance_key <> '' group by 1 having sum(of_host) > 0) x),
+              '{}') as "byInstance",
             coalesce((select jsonb_object_agg(tenant_id, n) from (
-              select tenant_id, sum(n) as n from active where tenant_id <> '' group by 1) x), '{}') as "byTenant"
+              select tenant_id, sum(n) as n from active where tenant_id <> '' group by 1 having sum(n) > 0) x), '{}') as "byTenant"
        from jit left join active on true`,
   )
   return found as QueueNow

@@ -52,23 +52,31 @@ export const gitlabJobsWithoutDimensions = (db: Db) =>
       order by job_id`,
   )
 
+/** Not the scheduler's own: it remembers by them that it has to try once more. */
 export const expiredPauses = (db: Db) =>
   find(
     db,
     'expired_pauses',
     `select key, value_json->>'reason_code' as reason_code from logbook.kv where namespace = 'scm.sync_pauses'
-        and jsonb_typeof(value_json->'paused_until') = 'number' and scm.paused_until(value_json) is null order by key`,
+        and scm.pause_end(value_json) <= now() and value_json->>'reason_code' is distinct from 'error_budget' order by key`,
   )
 
-/** A state nobody knows, or open since nobody knows when. A row without a state is closed, and fine. */
+export const oddPauses = (db: Db) =>
+  find(
+    db,
+    'odd_pauses',
+    `select key, left(value_json->>'paused_until', 100) as paused_until from logbook.kv
+      where namespace = 'scm.sync_pauses' and scm.pause_end(value_json) is null order by key`,
+  )
+
+/** A state nobody knows, or open since nobody knows when: a scan writes that down. A row without a state is closed, and fine. */
 export const oddBreakers = (db: Db) =>
   find(
     db,
     'odd_breakers',
-    `select key, value_json->>'state' as state from logbook.kv where namespace = 'scm.sync_health'
-        and (jsonb_typeof(value_json) <> 'object'
-             or coalesce(value_json->>'state', 'closed') not in ('closed', 'open', 'half_open')
-             or (value_json->>'state' = 'open' and jsonb_typeof(value_json->'opened_at') is distinct from 'number'))
+    `select key, left(value_json->>'state', 100) as state from logbook.kv where namespace = 'scm.sync_health'
+        and (scm.breaker_state(value_json) = 'unknown'
+             or (scm.breaker_state(value_json) = 'open' and jsonb_typeof(value_json->'opened_at') is distinct from 'number'))
       order by key`,
   )
 

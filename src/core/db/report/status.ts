@@ -144,18 +144,19 @@ export const buckets = (db: Db) =>
 export interface PauseRow {
   key: string
   value: unknown
+  /** Seconds since 1970. */
+  ends: number
   /** Seconds it still lasts; 0 or less: it is over. */
   left: number
 }
 
-/** Pauses, over or not, the longest first. A row whose end is no number is none: the claim sees none in it either. */
+/** Pauses, over or not, the longest first. A row whose end cannot be read is none: the claim sees none in it either. */
 export const pauses = (db: Db) =>
   rows<PauseRow>(
     db,
     'status_pauses',
-    `select key, value, greatest(-1e9, least(1e9, ends - extract(epoch from now())))::float8 as left
-       from (select key, value_json as value, case when jsonb_typeof(value_json->'paused_until') = 'number'
-                    then (value_json->>'paused_until')::numeric end as ends
+    `select key, value, ends::float8, greatest(-1e9, least(1e9, ends - extract(epoch from now())))::float8 as left
+       from (select key, value_json as value, extract(epoch from scm.pause_end(value_json)) as ends
                from logbook.kv where namespace = 'scm.sync_pauses') p
       where ends is not null order by ends desc, key`,
   )

@@ -29,13 +29,15 @@ export const scheduleInstances = pgTable(
     correlationId: text('correlation_id'),
     provenanceCode: text('provenance_code').notNull(),
     cursorKey: text('cursor_key').notNull(),
+    /** Of what was asked: another request under the same log id is another trigger. */
+    requestHash: text('request_hash').notNull().default(''),
     provenanceConfigSnapshot: jsonb('provenance_config_snapshot'),
     createdAt: createdAt(),
   },
   (t) => [
     index('idx_sched_src').on(t.schedulerCode, t.schedulerJobId, t.schedulerLogId),
     uniqueIndex('uk_sched_log')
-      .on(t.schedulerCode, t.schedulerJobId, t.schedulerLogId, t.provenanceCode, t.cursorKey)
+      .on(t.schedulerCode, t.schedulerJobId, t.schedulerLogId, t.provenanceCode, t.cursorKey, t.requestHash)
       .where(sql`scheduler_log_id is not null`),
     check('ck_sched_code', sql`scheduler_code in ('XXL', 'QUARTZ', 'CRON', 'INTERNAL')`),
     check('ck_sched_trigger', sql`trigger_type_code in ('SCHEDULE', 'MANUAL', 'RETRY', 'API')`),

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { registerRepo } from '../../../../src/core/app/manage/repos.ts'
 import { tickScheduler } from '../../../../src/core/app/queue/tick-scheduler.ts'
+import { readHealth } from '../../../../src/core/app/report/read-health.ts'
 import { transaction } from '../../../../src/core/db/connect.ts'
 import { findBreakers, writeBreakers } from '../../../../src/core/db/queue/breakers.ts'
 import type { Claiming } from '../../../../src/core/db/queue/claim.ts'
@@ -39,6 +40,11 @@ describe.each(servers())('breakers on the $name server', ({ url }) => {
        on conflict (namespace, key) do update set value_json = kv.value_json || excluded.value_json`,
       [key, JSON.stringify(value)],
     )
+  const put = (key: string, value: unknown) =>
+    scene.query(`update logbook.kv set value_json = $2 where namespace = 'scm.sync_health' and key = $1`, [
+      key,
+      JSON.stringify(value),
+    ])
   /** The row's times, moved into the past. */
   const past = (key: string, seconds: number) =>
     scene.query(
@@ -272,6 +278,49 @@ describe.each(servers())('breakers on the $name server', ({ url }) => {
     expect(await tick()).toMatchObject({ circuit_state: 'closed' })
     expect(await claimed()).toHaveLength(3) // with the one of the first scan
   })
+
+  once.each([
+    ['in capitals', { state: 'OPEN' }],
+    ['with a blank', { state: 'open ' }],
+    ['as a bare string', 'open'],
+  ])('opened by hand, %s: open, and since when is written down', async (_how, value) => {
+    await tick()
+    await put(GLOBAL, value)
+    await seedJobs(scene.db, [{}])
+    for (let i = 0; i < 2; i++)
+      expect(await tick()).toMatchObject({ circuit_state: 'open', jobs_enqueued: 0 })
+    expect(await claimed()).toEqual([])
+    expect(await rowOf()).toMatchObject({
+      state: 'open',
+      opened_by: 'operator',
+      opened_at: expect.any(Number),
+    })
+    expect((await readHealth(scene.ctx(), { includeDetails: false })).exit_code).toBe(0)
+    await set(GLOBAL, { state: ' Closed ' })
+    expect(await tick()).toMatchObject({ circuit_state: 'closed' })
+    expect(await claimed()).not.toEqual([])
+  })
+
+  once.each([
+    ['a slip', { state: 'opne', opened_by: 'scheduler', opened_at: 1 }],
+    ['no word', { state: true }],
+    ['no object', ['open']],
+    ['a bare word', 'stop'],
+  ])(
+    'a state nobody can read, %s: everything is held, the row stays, and it is told',
+    async (_how, value) => {
+      await tick()
+      await put(GLOBAL, value)
+      await seedJobs(scene.db, [{}, { mode: 'backfill' }])
+      for (let i = 0; i < 2; i++)
+        expect(await tick()).toMatchObject({ circuit_state: 'open', jobs_enqueued: 0 })
+      expect(await claimed()).toEqual([])
+      expect(await rowOf()).toEqual(value)
+      expect((await readHealth(scene.ctx(), { includeDetails: false })).violations).toMatchObject([
+        { check_id: 'circuit_breaker_inconsistencies', severity: 'warning' },
+      ])
+    },
+  )
 
   test('closed by hand it stays closed on the runs that had opened it; deleted, too', async () => {
     await opened()

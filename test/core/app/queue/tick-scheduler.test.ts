@@ -363,6 +363,16 @@ describe.each(servers())('a scan on the $name server', ({ url }) => {
     expect(skipped[1]).toMatchObject({ reason: 'instance_limit', instance: 'h0.example.com' })
   })
 
+  once('a pause whose end is text holds as one with a number', async () => {
+    await scene.query(
+      `insert into logbook.kv values ('scm.sync_pauses', $1, '{"paused_until": "2100-01-01T00:00:00Z"}')`,
+      [`${scene.repoId}:commits`],
+    )
+    expect(await tickScheduler(scene.ctx(), ONCE)).toMatchObject({ candidates_selected: 0 })
+    await scene.query(`update logbook.kv set value_json = '{"paused_until": "tomorrow"}'`)
+    expect(await tickScheduler(scene.ctx(), ONCE)).toMatchObject({ candidates_selected: 1 })
+  })
+
   once('job types that MVP mode does not list wait until it is over', async () => {
     const only = (...types: string[]) =>
       scene.ctx({
@@ -389,6 +399,60 @@ describe.each(servers())('a scan on the $name server', ({ url }) => {
     await scene.query(`update logbook.kv set value_json = '{"paused_until": "soon"}'`)
     expect(await tickScheduler(narrow, ONCE)).toMatchObject({ budget_snapshot: { global_pending: 4 } })
   })
+
+  once('jobs that wait for their next try do not stop the others of their host and tenant', async () => {
+    await scene.query('update scm.repos set enabled = false')
+    await repos(8, 'team')
+    await scene.query(`update scm.repos set instance_key = 'h.example.com'`)
+    const narrow = scene.ctx({
+      settings: { 'scm.scheduler.global_concurrency': 4, 'scm.scheduler.per_tenant_concurrency': 3 },
+    })
+    const ended = (status: string, attempts: number) =>
+      scene.query(
+        `update ing_task set status = $1, attempts = $2, scheduled_at = now() + interval '5 minutes',
+                parked_until = now() + interval '5 minutes'`,
+        [status, attempts],
+      )
+    expect(await tickScheduler(narrow, ONCE)).toMatchObject({ jobs_enqueued: 3 })
+    expect(await tickScheduler(narrow, ONCE)).toMatchObject({ jobs_enqueued: 0 }) // due: they count
+    await ended('failed', 1)
+    expect(await tickScheduler(narrow, ONCE)).toMatchObject({
+      jobs_enqueued: 3,
+      budget_snapshot: { global_pending: 0, by_instance: {}, by_tenant: {} },
+    })
+    await scene.query(`update ing_task set scheduled_at = now(), parked_until = null`)
+    expect(await tickScheduler(narrow, ONCE)).toMatchObject({
+      jobs_enqueued: 0,
+      budget_snapshot: { global_pending: 6, by_instance: { 'h.example.com': 6 }, by_tenant: { team: 6 } },
+    })
+  })
+
+  once(
+    'what a silent host has put off leaves the places of the others; that host gets no more of them',
+    async () => {
+      await repos(20, 'team')
+      const narrow = scene.ctx({
+        settings: { 'scm.scheduler.global_concurrency': 6, 'scm.scheduler.per_tenant_concurrency': 6 },
+      })
+      await tickScheduler(narrow, ONCE)
+      await scene.query(`delete from ing_task where instance_key <> 'h0.example.com'`)
+      await scene.query(
+        `update ing_task set scheduled_at = now() + interval '5 minutes', parked_until = now() + interval '5 minutes'`,
+      )
+      await scene.query(
+        `insert into scm.sync_rate_limits (instance_key, tokens, paused_until) values ('h0.example.com', 0, now() + interval '4 minutes')`,
+      )
+      const { enqueued_jobs, budget_snapshot } = await tickScheduler(narrow, ONCE)
+      expect(budget_snapshot).toMatchObject({
+        global_pending: 0,
+        by_instance: { 'h0.example.com': 3 },
+        by_tenant: {},
+      })
+      const hosts = enqueued_jobs.map((j) => j.payload_json.gitlab_instance)
+      expect(hosts.filter((h) => h === 'h1.example.com')).toHaveLength(3)
+      expect(hosts).not.toContain('h0.example.com')
+    },
+  )
 
   test('the chunks of a backfill whose runner died take one place, not all of them', async () => {
     await repos(3)
