@@ -41,6 +41,7 @@ interface Figures {
   syncs: number
   failed: number
   cancelled: number
+  degraded: number
   requests: number
 }
 
@@ -85,7 +86,7 @@ async function edit({ random }: Life, { query, repoId }: GitLabScene, job: JobTy
 
 test(`${HISTORIES} histories that change at every request, with faults, stops and operators' edits`, async () => {
   const { seed } = chance('gitlab, model')
-  const figures: Figures = { syncs: 0, failed: 0, cancelled: 0, requests: 0 }
+  const figures: Figures = { syncs: 0, failed: 0, cancelled: 0, degraded: 0, requests: 0 }
   const wrong: string[] = []
   for (let n = 0; n < HISTORIES; n++) {
     const life = await Life.begin(seed + n, n % 8 === 0 ? { commits: 250, mrs: 230 } : {})
@@ -97,6 +98,13 @@ test(`${HISTORIES} histories that change at every request, with faults, stops an
     for (const job of JOBS) {
       const quiet = await scene.incremental(job)
       if (quiet.status !== 'success') wrong.push(`seed ${seed + n}: ${job}: ${quiet.error}`)
+    }
+    // What a server in trouble did not give of a review is read again by the audit.
+    const degraded = await scene.query('select 1 from scm.mrs where review_degraded is not null')
+    figures.degraded += degraded.length
+    if (degraded.length > 0) {
+      await scene.verify()
+      await scene.drain()
     }
     const found = await scene.wrongs()
     figures.requests += life.gitlab.requests.length
