@@ -52,9 +52,10 @@ export async function planIncremental(
       provenance: provenanceOf(repo),
       cursorKey: jobType,
     })
+    // Else it may end between two looks: at its answer and at what is unfinished, neither of which would be found; or at
+    // the cursor and at the job, and what has just been read for the first time would be planned from the beginning.
+    await keepNewestIncremental(tx, repo.repoId, jobType)
     if (!trigger.isNew && !isOurs) {
-      // Else it may end between the look for its answer and the look for what is unfinished: neither would be found.
-      await keepNewestIncremental(tx, repo.repoId, jobType)
       const deed = await newestDeed(tx, trigger.id, { repoId: repo.repoId, jobType })
       // What an earlier trigger had left was only its first half.
       if (deed?.isAnswered && (deed.isOwnPlan || !deed.succeeded)) return { answer: deed }
