@@ -51,6 +51,6 @@ test.each(SUSPECTS)(
     )
     expect(found.filter((f) => f.broken.length > 0)).toEqual([])
     // A run may be some writes shorter than the one it was measured by.
-    expect(hits).toBeGreaterThanOrEqual(Math.floor(wanted * 0.8))
+    expect(hits).toBeGreaterThanOrEqual(Math.max(1, Math.floor(wanted * 0.8)))
   },
 )
