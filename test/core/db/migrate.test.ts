@@ -1,7 +1,25 @@
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
+import journal from '../../../drizzle/meta/_journal.json' with { type: 'json' }
 import { openPool } from '../../../src/core/db/connect.ts'
-import { migrate, schemaState } from '../../../src/core/db/migrate.ts'
+import { migrate, migrationsFolder, schemaState } from '../../../src/core/db/migrate.ts'
 import { freshDatabase, servers, type TestDatabase } from '../../helpers/database.ts'
+
+test('a migration that is edited has another time: who has the old one is told, and not taken for current', () => {
+  const known = journal.entries.map(({ tag, when }) => {
+    const text = readFileSync(join(migrationsFolder(), `${tag}.sql`))
+    return [tag, when, createHash('sha256').update(text).digest('hex').slice(0, 16)]
+  })
+  // Another text: a new `when` in drizzle/meta/_journal.json for it and all after it, or a migration of its own.
+  expect(known).toEqual([
+    ['0000_tables', 1795362149500, '17ebae1afcc768ff'],
+    ['0001_guards', 1795362150500, '1fc3b10a7aacc92c'],
+    ['0002_queue', 1795362151500, 'b312d4eefb9c6af3'],
+    ['0003_budget', 1795362152500, '39f5a02e7075c6d7'],
+  ])
+})
 
 describe.each(servers())('migrations on the $name server', ({ url }) => {
   let db: TestDatabase
